@@ -1,0 +1,51 @@
+"""The errors Handgrad raises. Each names the argument, what was given and what was expected.
+
+An error raised inside a layer also says where in the model that layer stands: containers call `within` on its way out.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Self
+
+
+class HandgradError(Exception):
+    """Base class of Handgrad's own errors. `layer` is the place in the model, such as "2.layer.0", or ""."""
+
+    layer: str = ""
+
+    def within(self, place: str) -> Self:
+        """This error, with `place` put in front of the name of the layer it arose in."""
+        self.layer = f"{place}.{self.layer}" if self.layer else place
+        return self
+
+    def __str__(self) -> str:
+        message = super().__str__()
+        return f"layer {self.layer!r}: {message}" if self.layer else message
+
+
+class ShapeError(HandgradError, ValueError):
+    """An array has a shape that does not fit."""
+
+
+class DTypeError(HandgradError, TypeError):
+    """An array has an element type that does not fit, or two arrays differ in theirs."""
+
+
+class DeviceError(HandgradError, ValueError):
+    """Arrays of different libraries or devices meet in one operation."""
+
+
+class ValueRangeError(HandgradError, ValueError):
+    """A number is outside its range: a label, a temperature, a rate, a NaN in the data."""
+
+
+class DivergenceError(HandgradError, FloatingPointError):
+    """Training met a NaN or an infinity.
+
+    step: the training step it appeared at, counted from 0.
+    layer: the first place in the model with a non-finite value.
+    result: what `fit` would have returned: the last good parameters and the history so far.
+    """
+
+    step: int = -1
+    result: Any = None

@@ -1,0 +1,168 @@
+"""What all losses share: checks of scores, targets and weights, and the reduction to a weighted mean."""
+
+from __future__ import annotations
+
+import math
+from abc import abstractmethod
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import array_api_compat
+
+from handgrad.errors import DTypeError, ShapeError, ValueRangeError
+from handgrad.ops.arrays import Array, floating, namespace_of, operand
+from handgrad.ops.base import Cache, Op, match_upstream
+
+REDUCTIONS = ("mean", "none")
+
+
+class Loss(Op):
+    """A loss of scores against targets: sum_i w_i L_i / sum_i w_i, or with reduction="none" the w_i L_i themselves.
+
+    scores is (m, n), or any leading axes for samples with the last for outputs, or (m,) where each sample has one.
+    A subclass gives `targets`, `value`, the L_i, and `local`, their gradient by the scores; weights and reduction
+    are joined to them here, once. The one input with a gradient is `scores`; targets and weights are data.
+    """
+
+    inputs = ("scores",)
+    value: Callable[..., tuple[Array, Any]]  # (scores, y, **hyper) -> (L_i, what `local` needs)
+    local: Callable[..., Array]  # (saved, **hyper) -> dL_i/dscores, in the shape of scores
+
+    @abstractmethod
+    def targets(self, scores: Array, y: Array) -> Array:
+        """y, checked against scores, in the form `value` takes."""
+
+    def forward(
+        self, scores: Array, y: Any, *, sample_weight: Any = None, reduction: str = "mean", **hyper: Any
+    ) -> tuple[Array, Cache]:
+        scores = operand(scores)
+        floating(scores=scores)
+        if reduction not in REDUCTIONS:
+            raise ValueRangeError(f'reduction must be "mean" or "none", got {reduction!r}')
+        if scores.ndim == 0:
+            raise ShapeError("scores must have an axis of samples, got shape ()")
+        xp = namespace_of(scores=scores)
+        y = self.targets(scores, as_data(scores, y, "y"))
+        losses, saved = self.value(scores, y, **hyper)
+        count = math.prod(losses.shape)
+        if reduction == "mean" and count == 0:
+            raise ShapeError(f"scores in shape {tuple(scores.shape)} is an empty batch, which has no mean loss")
+        weight = None if sample_weight is None else _weights(xp, scores, sample_weight, losses.shape, reduction)
+        per_output = losses.ndim < scores.ndim
+        if reduction == "mean" and weight is None:
+            return xp.mean(losses), (saved, 1 / count, False, per_output, hyper)
+        if weight is None:
+            return losses, (saved, None, True, per_output, hyper)
+        losses = losses * weight
+        return xp.sum(losses) if reduction == "mean" else losses, (
+            saved,
+            weight,
+            reduction == "none",
+            per_output,
+            hyper,
+        )
+
+    def backward(self, dout: Any, cache: Cache) -> tuple[Array, ...]:
+        saved, weight, each, per_output, hyper = cache
+        local = self.local(saved, **hyper)
+        if each:
+            match_upstream(dout, local.shape[:-1] if per_output else local.shape)
+        elif math.prod(getattr(dout, "shape", ())) != 1:
+            raise ShapeError(f"dout must be a number, as the mean loss is one, got shape {tuple(dout.shape)}")
+        factor = dout if weight is None else dout * weight
+        if per_output and getattr(factor, "ndim", 0):
+            factor = factor[..., None]
+        return (local * operand(factor, local),)
+
+    def jvp(self, tangents: Sequence[Any], cache: Cache) -> Array:
+        saved, weight, each, per_output, hyper = cache
+        xp = namespace_of(tangent=tangents[0])
+        tangent = self.local(saved, **hyper) * tangents[0]
+        if per_output:
+            tangent = xp.sum(tangent, axis=-1)
+        if weight is not None:
+            tangent = tangent * weight
+        return tangent if each else xp.sum(tangent)
+
+
+def as_data(scores: Array, values: Any, name: str) -> Array:
+    """Targets or weights, perhaps a list, as an array of the scores' library."""
+    if not array_api_compat.is_array_api_obj(values):
+        values = array_api_compat.array_namespace(scores).asarray(values, device=array_api_compat.device(scores))
+    namespace_of(scores=scores, **{name: values})
+    return values
+
+
+def _weights(xp: Any, scores: Array, sample_weight: Any, shape: tuple[int, ...], reduction: str) -> Array:
+    """The factor of each L_i: w_i, over the sum of all when a mean is taken."""
+    weight = as_data(scores, sample_weight, "sample_weight")
+    if tuple(weight.shape) != tuple(shape):
+        raise ShapeError(
+            f"sample_weight must have one number a sample, shape {tuple(shape)}, got {tuple(weight.shape)}"
+        )
+    if not (xp.isdtype(weight.dtype, ("real floating", "integral"))):
+        raise DTypeError(f"sample_weight must hold numbers, got dtype {weight.dtype}")
+    weight = xp.astype(weight, scores.dtype, copy=False)
+    if not bool(xp.all(xp.isfinite(weight))) or bool(
+        xp.any(xp.real(weight) < 0 if _complex(xp, weight) else weight < 0)
+    ):
+        raise ValueRangeError("sample_weight must be finite and at least 0")
+    if reduction == "none":
+        return weight
+    # by the largest first: sums of huge or tiny weights neither overflow nor vanish
+    largest = xp.max(weight)
+    if not bool(largest != 0):
+        raise ValueRangeError("sample_weight is 0 for every sample; a weighted mean needs one above 0")
+    weight = weight / largest
+    return weight / xp.sum(weight)
+
+
+def _complex(xp: Any, x: Array) -> bool:
+    return bool(xp.isdtype(x.dtype, "complex floating"))
+
+
+def class_labels(scores: Array, y: Array) -> Array:
+    """y checked to be one integer label a sample, 0 to the number of classes less 1."""
+    xp = array_api_compat.array_namespace(scores)
+    if scores.ndim < 2:
+        raise ShapeError(f"scores must be (samples, classes), got shape {tuple(scores.shape)}")
+    if not xp.isdtype(y.dtype, "integral"):
+        raise DTypeError(f"y must hold integer class labels, got dtype {y.dtype}")
+    if tuple(y.shape) != tuple(scores.shape[:-1]):
+        raise ShapeError(
+            f"y must have one label a sample, shape {tuple(scores.shape[:-1])} for scores in shape "
+            f"{tuple(scores.shape)}, got {tuple(y.shape)}"
+        )
+    classes = scores.shape[-1]
+    if math.prod(y.shape) and (int(xp.min(y)) < 0 or int(xp.max(y)) >= classes):
+        flat = xp.reshape(y, (-1,))
+        at = int(xp.argmax(xp.astype((flat < 0) | (flat >= classes), xp.int8)))
+        raise ValueRangeError(f"y must hold labels from 0 to {classes - 1}, got {int(flat[at])} at sample {at}")
+    return y
+
+
+def same_shape(scores: Array, y: Array) -> Array:
+    """y as floating-point numbers in the shape of scores; (m,) serves scores of (m, 1)."""
+    xp = array_api_compat.array_namespace(scores)
+    if not xp.isdtype(y.dtype, ("real floating", "integral", "bool")):
+        raise DTypeError(f"y must hold numbers, got dtype {y.dtype}")
+    if tuple(y.shape) != tuple(scores.shape):
+        if scores.ndim == 0 or scores.shape[-1] != 1 or tuple(y.shape) != tuple(scores.shape[:-1]):
+            raise ShapeError(f"y must have the shape of scores, {tuple(scores.shape)}, got {tuple(y.shape)}")
+        y = y[..., None]
+    # real, whatever scores are: a complex step moves the scores alone
+    return xp.astype(y, xp.real(scores).dtype if _complex(xp, scores) else scores.dtype, copy=False)
+
+
+def mean_over_outputs(losses: Array) -> Array:
+    """L_i from the losses of a sample's outputs: their mean over the last axis, where there is one."""
+    if losses.ndim < 2:
+        return losses
+    if losses.shape[-1] == 0:
+        raise ShapeError(f"scores must have one output or more, got shape {tuple(losses.shape)}")
+    return array_api_compat.array_namespace(losses).mean(losses, axis=-1)
+
+
+def share_of_outputs(gradient: Array) -> Array:
+    """The gradient of `mean_over_outputs`: each output's own, over the number of outputs."""
+    return gradient if gradient.ndim < 2 else gradient / gradient.shape[-1]

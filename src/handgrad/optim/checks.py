@@ -1,0 +1,78 @@
+"""Hyperparameters are settled once, when an object is made: checked, and turned into Python's own float and int.
+
+The conversion matters: a hyperparameter left as np.float64 would turn a float32 update into float64.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from numbers import Integral, Real
+from typing import Any
+
+import numpy as np
+
+from handgrad.errors import ValueRangeError
+
+
+def rates(owner: object, *names: str) -> None:
+    """Fields that are finite numbers of at least 0."""
+    for name in names:
+        _settle(owner, name, "a finite number of at least 0", lambda x: 0 <= x < math.inf)
+
+
+def positives(owner: object, *names: str) -> None:
+    """Fields that are finite numbers above 0."""
+    for name in names:
+        _settle(owner, name, "a finite number above 0", lambda x: 0 < x < math.inf)
+
+
+def decays(owner: object, *names: str) -> None:
+    """Fields that weigh the past of a running mean: numbers in [0, 1)."""
+    for name in names:
+        _settle(owner, name, "a number from 0 to below 1", lambda x: 0 <= x < 1)
+
+
+def shares(owner: object, *names: str) -> None:
+    """Fields that are numbers in [0, 1]."""
+    for name in names:
+        _settle(owner, name, "a number from 0 to 1", lambda x: 0 <= x <= 1)
+
+
+def counts(owner: object, *names: str, low: int = 1) -> None:
+    """Fields that are whole numbers of at least `low`."""
+    for name in names:
+        object.__setattr__(owner, name, whole(f"{type(owner).__name__}: {name}", getattr(owner, name), low))
+
+
+def flags(owner: object, *names: str) -> None:
+    """Fields that are True or False."""
+    for name in names:
+        value = getattr(owner, name)
+        if not isinstance(value, bool | np.bool_):
+            raise ValueRangeError(f"{type(owner).__name__}: {name} must be True or False, got {value!r}")
+        object.__setattr__(owner, name, bool(value))
+
+
+def whole(name: str, value: Any, low: int) -> int:
+    """`value` as an int of at least `low`."""
+    if isinstance(value, bool) or not isinstance(value, Integral) or value < low:
+        raise ValueRangeError(f"{name} must be a whole number of at least {low}, got {value!r}")
+    return int(value)
+
+
+def number(name: str, value: Any, expected: str, fits: Callable[[float], bool]) -> float:
+    """`value` as a float that `fits`; `expected` says in words what fits."""
+    if isinstance(value, Real) and not isinstance(value, bool):
+        try:
+            converted = float(value)
+        except OverflowError:  # an int beyond every float
+            converted = math.inf
+        if fits(converted):
+            return converted
+    raise ValueRangeError(f"{name} must be {expected}, got {value!r}")
+
+
+def _settle(owner: object, name: str, expected: str, fits: Callable[[float], bool]) -> None:
+    settled = number(f"{type(owner).__name__}: {name}", getattr(owner, name), expected, fits)
+    object.__setattr__(owner, name, settled)  # the dataclasses are frozen to everyone but their own __post_init__
