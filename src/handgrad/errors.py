@@ -49,3 +49,7 @@ class DivergenceError(HandgradError, FloatingPointError):
 
     step: int = -1
     result: Any = None
+
+
+class ParameterError(HandgradError, LookupError):
+    """Parameters do not match the model: one is missing, or one is unknown to it."""

@@ -10,7 +10,7 @@ from typing import Any
 import array_api_compat
 
 from handgrad.errors import DTypeError, ShapeError, ValueRangeError
-from handgrad.ops.arrays import Array, floating, namespace_of, operand
+from handgrad.ops.arrays import Array, floating, namespace_of, operand, real
 from handgrad.ops.base import Cache, Op, match_upstream
 
 REDUCTIONS = ("mean", "none")
@@ -102,10 +102,8 @@ def _weights(xp: Any, scores: Array, sample_weight: Any, shape: tuple[int, ...],
         )
     if not (xp.isdtype(weight.dtype, ("real floating", "integral"))):
         raise DTypeError(f"sample_weight must hold numbers, got dtype {weight.dtype}")
-    weight = xp.astype(weight, scores.dtype, copy=False)
-    if not bool(xp.all(xp.isfinite(weight))) or bool(
-        xp.any(xp.real(weight) < 0 if _complex(xp, weight) else weight < 0)
-    ):
+    weight = xp.astype(weight, real(xp, scores).dtype, copy=False)
+    if not bool(xp.all(xp.isfinite(weight) & (weight >= 0))):
         raise ValueRangeError("sample_weight must be finite and at least 0")
     if reduction == "none":
         return weight
@@ -115,10 +113,6 @@ def _weights(xp: Any, scores: Array, sample_weight: Any, shape: tuple[int, ...],
         raise ValueRangeError("sample_weight is 0 for every sample; a weighted mean needs one above 0")
     weight = weight / largest
     return weight / xp.sum(weight)
-
-
-def _complex(xp: Any, x: Array) -> bool:
-    return bool(xp.isdtype(x.dtype, "complex floating"))
 
 
 def class_labels(scores: Array, y: Array) -> Array:
@@ -151,7 +145,7 @@ def same_shape(scores: Array, y: Array) -> Array:
             raise ShapeError(f"y must have the shape of scores, {tuple(scores.shape)}, got {tuple(y.shape)}")
         y = y[..., None]
     # real, whatever scores are: a complex step moves the scores alone
-    return xp.astype(y, xp.real(scores).dtype if _complex(xp, scores) else scores.dtype, copy=False)
+    return xp.astype(y, real(xp, scores).dtype, copy=False)
 
 
 def mean_over_outputs(losses: Array) -> Array:

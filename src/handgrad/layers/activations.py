@@ -1,0 +1,130 @@
+"""Activations as layers without parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import Any
+
+import handgrad.ops as ops
+from handgrad.errors import ValueRangeError
+from handgrad.layers.base import Layer
+from handgrad.ops.arrays import finite, positive
+
+
+@dataclass(frozen=True)
+class Identity(Layer):
+    """y = x."""
+
+    op = ops.identity
+
+
+@dataclass(frozen=True)
+class Sigmoid(Layer):
+    """y = 1 / (1 + exp(-x)), in (0, 1)."""
+
+    op = ops.sigmoid
+
+
+@dataclass(frozen=True)
+class Tanh(Layer):
+    """y = tanh(x), in (-1, 1)."""
+
+    op = ops.tanh
+
+
+@dataclass(frozen=True)
+class ReLU(Layer):
+    """y = max(x, 0); at 0 the slope is 0."""
+
+    op = ops.relu
+
+
+@dataclass(frozen=True)
+class LeakyReLU(Layer):
+    """y = x where x > 0, otherwise alpha x; at 0 the slope is alpha."""
+
+    alpha: float = 0.01
+    op = ops.leaky_relu
+
+    def __post_init__(self) -> None:
+        finite(alpha=self.alpha)
+
+    def hyper(self) -> dict[str, Any]:
+        return {"alpha": self.alpha}
+
+
+@dataclass(frozen=True)
+class Swish(Layer):
+    """y = x sigmoid(beta x); beta = 1 is SiLU."""
+
+    beta: float = 1.0
+    op = ops.swish
+
+    def __post_init__(self) -> None:
+        finite(beta=self.beta)
+
+    def hyper(self) -> dict[str, Any]:
+        return {"beta": self.beta}
+
+
+@dataclass(frozen=True)
+class GELU(Layer):
+    """y = x Phi(x); approximate="tanh" takes the usual approximation of Phi."""
+
+    approximate: str = "none"
+    op = ops.gelu
+
+    def __post_init__(self) -> None:
+        if self.approximate not in ("none", "tanh"):
+            raise ValueRangeError(f'approximate must be "none" or "tanh", got {self.approximate!r}')
+
+    def hyper(self) -> dict[str, Any]:
+        return {"approximate": self.approximate}
+
+
+@dataclass(frozen=True)
+class Softmax(Layer):
+    """p = softmax(x / temperature) over one axis. Losses take scores: do not put it before cross-entropy."""
+
+    temperature: float = 1.0
+    axis: int = -1
+    op = ops.softmax
+
+    def __post_init__(self) -> None:
+        positive(temperature=self.temperature)
+
+    def hyper(self) -> dict[str, Any]:
+        return {"temperature": self.temperature, "axis": self.axis}
+
+
+ACTIVATIONS: dict[str, type[Layer]] = {
+    "identity": Identity,
+    "sigmoid": Sigmoid,
+    "tanh": Tanh,
+    "relu": ReLU,
+    "leaky_relu": LeakyReLU,
+    "swish": Swish,
+    "silu": Swish,
+    "gelu": GELU,
+    "softmax": Softmax,
+}
+
+
+def by_name(kind: str, value: str, table: dict[str, Any]) -> Any:
+    """table[value]. Raises ValueRangeError with the names there are when it is not one of them."""
+    if value not in table:
+        near = get_close_matches(str(value), table, 1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        raise ValueRangeError(f"{kind} must be one of {', '.join(table)}, got {value!r}{hint}")
+    return table[value]
+
+
+def activation(name_or_layer: str | Layer | Callable[[], Layer]) -> Layer:
+    """An activation layer from its name ("relu"), its class or itself."""
+    if isinstance(name_or_layer, Layer):
+        return name_or_layer
+    if callable(name_or_layer):
+        return name_or_layer()
+    return by_name("activation", name_or_layer, ACTIVATIONS)()

@@ -1,0 +1,101 @@
+"""The contract of a layer: an op bound to named parameters and hyperparameters. Nothing is stored on it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Mapping
+from typing import Any, ClassVar
+
+import numpy as np
+
+from handgrad.errors import ParameterError, ShapeError
+from handgrad.layers.parameters import Parameter, Parameters
+from handgrad.ops.arrays import Array
+from handgrad.ops.base import Cache, Op
+
+Shape = tuple[Any, ...] | None  # of one sample; None where unknown, and ... in front for leading axes not known
+Gradients = dict[str, Array]
+Visit = Callable[[str, "Layer", Array], None]
+
+
+class Layer:
+    """A pure pair of functions. Subclasses are frozen dataclasses.
+
+    params = layer.init(rng)                                       a mapping of names to arrays
+    out, cache = layer.forward(params, x, train=False, rng=None)   train and rng matter to Dropout alone
+    dx, grads = layer.backward(dout, cache)                        grads: names and shapes of params
+
+    Safe to share between threads and to place twice in one model. Most subclasses name an op, its hyperparameters and
+    their parameters; everything else follows here. A layer of your own may write forward and backward itself.
+    """
+
+    op: ClassVar[Op]
+
+    def parameters(self) -> dict[str, Parameter]:
+        """The layer's parameters, in the order in which the op takes them after x."""
+        return {}
+
+    def hyper(self) -> dict[str, Any]:
+        """The keyword arguments for the op."""
+        return {}
+
+    def output_shape(self, shape: Shape = None) -> Shape:
+        """The shape of one sample's output from the shape of its input; None where it can't be known.
+
+        Raises ShapeError when the layer can't take that input. Elementwise layers keep the shape.
+        """
+        return shape
+
+    def init(self, rng: np.random.Generator | int, dtype: Any = np.float64) -> Parameters:
+        """First values of the parameters. rng: a generator or a seed; dtype: numpy.float32 or numpy.float64."""
+        return Parameters.draw(self.parameters(), rng, dtype)
+
+    def forward(
+        self, params: Mapping[str, Array], x: Array, *, train: bool = False, rng: np.random.Generator | None = None
+    ) -> tuple[Array, Cache]:
+        """The output and the cache that backward needs. x: (m, ...), samples as rows."""
+        try:
+            weights = [params[name] for name in self.parameters()]
+        except KeyError as error:
+            raise ParameterError(f"params has no {error.args[0]!r}; it has {sorted(params)}") from None
+        return self.op.forward(x, *weights, **self.hyper())
+
+    def backward(self, dout: Array, cache: Cache) -> tuple[Array, Gradients]:
+        """The downstream gradient dx, and the gradients of the parameters."""
+        dx, *grads = self.op.backward(dout, cache)
+        return dx, dict(zip(self.parameters(), grads, strict=False))
+
+    def parameter_gradients(self, dout: Array, cache: Cache) -> Gradients:
+        """The gradients of the parameters alone: what a first layer needs, where nobody asks for dx."""
+        return self.backward(dout, cache)[1]
+
+    def parameter_keys(self) -> dict[str, Hashable]:
+        """What tells each parameter from all others: layers placed twice have equal keys."""
+        return {name: (id(self), name) for name in self.parameters()}
+
+    def visit(
+        self,
+        visit: Visit,
+        params: Mapping[str, Array],
+        x: Array,
+        *,
+        train: bool = False,
+        rng: np.random.Generator | None = None,
+        name: str = "",
+    ) -> Array:
+        """forward, with visit(name, layer, output) called for each layer within that is no container, in order."""
+        out, _ = self.forward(params, x, train=train, rng=rng)
+        visit(name, self, out)
+        return out
+
+
+def features(shape: Shape, n: int, layer: str) -> tuple[Any, ...]:
+    """The leading axes of a sample's shape whose last axis must hold n features. Raises ShapeError when it does not."""
+    if shape is None:
+        return (...,)
+    if not shape or shape[-1] != n:
+        raise ShapeError(f"{layer} takes {n} features on the last axis, got samples of shape {_text(shape)}")
+    return shape[:-1]
+
+
+def _text(shape: tuple[Any, ...]) -> str:
+    return "(" + ", ".join("..." if n is ... else str(n) for n in shape) + ("," if len(shape) == 1 else "") + ")"

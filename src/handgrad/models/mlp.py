@@ -1,0 +1,54 @@
+"""A multilayer perceptron from its widths."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+
+from handgrad.errors import ValueRangeError
+from handgrad.initializers import Initializer, he_normal
+from handgrad.layers.activations import ACTIVATIONS, by_name
+from handgrad.layers.activations import activation as activation_layer
+from handgrad.layers.base import Layer
+from handgrad.layers.gated import GATED
+from handgrad.layers.linear import Linear
+from handgrad.layers.regularization import Dropout, LayerNorm
+from handgrad.models.sequential import Sequential
+
+
+def mlp(
+    widths: Sequence[int],
+    activation: str | Layer | Callable[[], Layer] = "relu",
+    *,
+    dropout: float = 0.0,
+    layer_norm: bool = False,
+    bias: bool = True,
+    layout: str = "in_out",
+    init: str | Initializer = he_normal,
+) -> Sequential:
+    """A Sequential [n_in, hidden ..., n_out]: linear layers with an activation after each but the last.
+
+    widths: the number of inputs, of each hidden layer's units and of outputs; [n_in, n_out] is a linear model.
+    activation: a name, a layer or a function that makes one; "glu", "swiglu", "bilinear", "reglu" and "geglu" make
+        each hidden layer a gated unit (these keep the in_out layout).
+    dropout: the rate after each hidden layer. layer_norm: a LayerNorm after each hidden linear layer.
+    The last layer gives scores: the losses take them as they are.
+    """
+    if len(widths) < 2:
+        raise ValueRangeError(f"widths must name the inputs and the outputs at least, got {list(widths)}")
+    gated = isinstance(activation, str) and activation not in ACTIVATIONS
+    unit = by_name("activation", activation, {**ACTIVATIONS, **GATED}) if isinstance(activation, str) else activation
+    layers: list[Layer] = []
+    for n_in, n_out in pairwise(widths[:-1]):
+        if gated:
+            layers.append(unit(n_in, n_out, bias=bias, init=init))  # type: ignore[operator, call-arg]
+        else:
+            layers.append(Linear(n_in, n_out, bias=bias, layout=layout, init=init))
+        if layer_norm:
+            layers.append(LayerNorm(n_out))
+        if not gated:
+            layers.append(activation_layer(unit))
+        if dropout:
+            layers.append(Dropout(dropout))
+    layers.append(Linear(widths[-2], widths[-1], bias=bias, layout=layout, init=init))
+    return Sequential(layers)

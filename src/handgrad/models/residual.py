@@ -1,0 +1,76 @@
+"""A layer with a way around it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from handgrad.errors import ShapeError
+from handgrad.layers.base import Gradients, Layer, Shape, Visit
+from handgrad.models.container import Container, within
+from handgrad.ops.arrays import Array
+from handgrad.ops.base import Cache
+
+
+@dataclass(frozen=True)
+class Residual(Container):
+    """y = x + f(x), f the layer within, whose output has its input's shape. Parameters: "layer.weight" and so on.
+
+    The addition copies the upstream gradient to both ways, and where x forks the two add: dx = dy + df.
+    He et al. (2016), "Deep residual learning for image recognition".
+    """
+
+    layer: Layer
+
+    def __post_init__(self) -> None:
+        self._bind()
+        self.output_shape()
+
+    def children(self) -> dict[str, Layer]:
+        return {"layer": self.layer}
+
+    def output_shape(self, shape: Shape = None) -> Shape:
+        with within("layer"):
+            out = self.layer.output_shape(shape)
+        if shape is not None and out is not None and ... not in (*shape, *out) and shape != out:
+            raise ShapeError(f"the layer of a Residual must keep its input's shape {shape}, got {out}")
+        return out
+
+    def forward(
+        self, params: Mapping[str, Array], x: Array, *, train: bool = False, rng: np.random.Generator | None = None
+    ) -> tuple[Array, Cache]:
+        with within("layer"):
+            out, cache = self.layer.forward(self._params_of(params, "layer"), x, train=train, rng=rng)
+        if out.shape != x.shape:
+            raise ShapeError(
+                f"the layer of a Residual must keep its input's shape {tuple(x.shape)}, got {tuple(out.shape)}"
+            )
+        return x + out, cache
+
+    def backward(self, dout: Array, cache: Cache) -> tuple[Array, Gradients]:
+        dx, of_layer = self.layer.backward(dout, cache)
+        grads: Gradients = {}
+        self._add_gradients(grads, "layer", of_layer)
+        return dout + dx, grads
+
+    def parameter_gradients(self, dout: Array, cache: Cache) -> Gradients:
+        grads: Gradients = {}
+        self._add_gradients(grads, "layer", self.layer.parameter_gradients(dout, cache))
+        return grads
+
+    def visit(
+        self,
+        visit: Visit,
+        params: Mapping[str, Array],
+        x: Array,
+        *,
+        train: bool = False,
+        rng: np.random.Generator | None = None,
+        name: str = "",
+    ) -> Array:
+        inner = f"{name}.layer" if name else "layer"
+        y = x + self.layer.visit(visit, self._params_of(params, "layer"), x, train=train, rng=rng, name=inner)
+        visit(name, self, y)
+        return y

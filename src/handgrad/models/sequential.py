@@ -1,0 +1,88 @@
+"""Layers one after the other."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from handgrad.errors import HandgradError
+from handgrad.layers.base import Gradients, Layer, Shape, Visit
+from handgrad.models.container import Container, within
+from handgrad.ops.arrays import Array
+from handgrad.ops.base import Cache
+
+
+@dataclass(frozen=True, init=False)
+class Sequential(Container):
+    """Each layer's output is the next one's input. Forward keeps the caches in a list, backward reads it in reverse.
+
+    Its parameters are named by place: "0.weight", "2.bias", and "3.0.weight" in a Sequential within. Layers whose
+    widths do not fit are refused at once, with a ShapeError that names the place.
+    """
+
+    layers: tuple[Layer, ...]
+
+    def __init__(self, layers: Iterable[Layer]):
+        object.__setattr__(self, "layers", tuple(layers))
+        self._bind()
+        self.output_shape()
+
+    def children(self) -> dict[str, Layer]:
+        return {str(i): layer for i, layer in enumerate(self.layers)}
+
+    def output_shape(self, shape: Shape = None) -> Shape:
+        for place, layer in enumerate(self.layers):
+            with within(str(place)):
+                shape = layer.output_shape(shape)
+        return shape
+
+    def forward(
+        self, params: Mapping[str, Array], x: Array, *, train: bool = False, rng: np.random.Generator | None = None
+    ) -> tuple[Array, Cache]:
+        caches = []
+        for i, layer in enumerate(self.layers):
+            place = str(i)
+            try:  # not `within`: its cost would show in the step of a small network
+                x, cache = layer.forward(self._params_of(params, place), x, train=train, rng=rng)
+            except HandgradError as error:
+                raise error.within(place) from error.__cause__
+            caches.append(cache)
+        return x, tuple(caches)
+
+    def backward(self, dout: Array, cache: Cache) -> tuple[Array, Gradients]:
+        grads: Gradients = {}
+        for i in reversed(range(len(self.layers))):
+            dout, of_layer = self.layers[i].backward(dout, cache[i])
+            self._add_gradients(grads, str(i), of_layer)
+        return dout, grads
+
+    def parameter_gradients(self, dout: Array, cache: Cache) -> Gradients:
+        """As backward, but it goes no further down than the first layer with parameters, and takes no dx there."""
+        first = next((i for i, layer in enumerate(self.layers) if self._names[str(i)]), len(self.layers))
+        grads: Gradients = {}
+        for i in reversed(range(first, len(self.layers))):
+            layer = self.layers[i]
+            if i == first:
+                of_layer = layer.parameter_gradients(dout, cache[i])
+            else:
+                dout, of_layer = layer.backward(dout, cache[i])
+            self._add_gradients(grads, str(i), of_layer)
+        return grads
+
+    def visit(
+        self,
+        visit: Visit,
+        params: Mapping[str, Array],
+        x: Array,
+        *,
+        train: bool = False,
+        rng: np.random.Generator | None = None,
+        name: str = "",
+    ) -> Array:
+        for i, layer in enumerate(self.layers):
+            place = str(i)
+            inner = f"{name}.{place}" if name else place
+            x = layer.visit(visit, self._params_of(params, place), x, train=train, rng=rng, name=inner)
+        return x
