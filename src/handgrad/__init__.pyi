@@ -1,3 +1,4 @@
+from . import errors as errors
 from . import initializers as initializers
 from . import layers as layers
 from . import ops as ops
@@ -35,3 +36,17 @@ from .layers import Tanh as Tanh
 from .models import Residual as Residual
 from .models import Sequential as Sequential
 from .models import mlp as mlp
+from .optim import SGD as SGD
+from .optim import Adam as Adam
+from .optim import AdamW as AdamW
+from .optim import Constant as Constant
+from .optim import Cosine as Cosine
+from .optim import OneCycle as OneCycle
+from .optim import RMSprop as RMSprop
+from .optim import Step as Step
+from .optim import WarmUp as WarmUp
+from .training import EpochEnd as EpochEnd
+from .training import History as History
+from .training import Result as Result
+from .training import fit as fit
+from .training import predict as predict

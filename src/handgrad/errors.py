@@ -43,11 +43,12 @@ class DivergenceError(HandgradError, FloatingPointError):
     """Training met a NaN or an infinity.
 
     step: the training step it appeared at, counted from 0.
-    layer: the first place in the model with a non-finite value.
+    place: the first place with a non-finite value, such as "the output of layer '2' (Linear)".
     result: what `fit` would have returned: the last good parameters and the history so far.
     """
 
     step: int = -1
+    place: str = ""
     result: Any = None
 
 

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Mapping
 from typing import Any
 
+import array_api_compat
 import numpy as np
 
+from handgrad.errors import DivergenceError
 from handgrad.layers import L2, Layer, Loss, Parameters
 from handgrad.layers import loss as loss_of
 from handgrad.ops.arrays import Array
+from handgrad.optim import Optimizer, clip_by_norm, global_norm
 
 
 def value_and_grad(
@@ -47,8 +51,6 @@ def as_parameters(model: Layer, params: Mapping[str, Array]) -> Parameters:
     """`params` itself when it is a Parameters, else its arrays packed into one vector, of the first array's library."""
     if isinstance(params, Parameters):
         return params
-    import array_api_compat
-
     specs = model.parameters()
     arrays = list(params.values())
     size = sum(int(np.prod(spec.shape)) for spec in specs.values())
@@ -57,3 +59,106 @@ def as_parameters(model: Layer, params: Mapping[str, Array]) -> Parameters:
     xp = array_api_compat.array_namespace(*arrays)
     flat = xp.zeros(size, dtype=arrays[0].dtype, device=array_api_compat.device(arrays[0]))
     return Parameters(specs, flat).pack(params)
+
+
+class EagerEngine:
+    """Training steps by plain calls. Its `params` are replaced, never changed, so that who keeps them keeps them."""
+
+    name = "eager"
+
+    def __init__(
+        self,
+        model: Layer,
+        loss: Loss,
+        optimizer: Optimizer,
+        regularizer: L2 | None,
+        clip_norm: float | None,
+        params: Parameters,
+    ):
+        self.model, self.loss, self.optimizer = model, loss, optimizer
+        self.regularizer, self.clip_norm = regularizer, clip_norm
+        self.params = params
+        self.state = optimizer.init(params.flat)
+        self._decays = params.decays
+
+    def epoch(
+        self, data: Any, order: np.ndarray, batch_size: int, rng: np.random.Generator, on_step: Callable[[int], None]
+    ) -> tuple[float, float]:
+        """One pass over `data`, its rows in that order: (mean loss over samples, mean gradient norm over steps).
+
+        data: has take(index) giving x, y and weight. rng: for dropout. Raises DivergenceError when the loss or the
+        gradient is not finite, and then holds the last parameters whose loss was.
+        """
+        total = norms = 0.0
+        good = self.params
+        starts = range(0, len(order), batch_size)
+        for step, start in enumerate(starts):
+            batch = data.take(order[start : start + batch_size])
+            x = batch.x if batch.x.dtype == self.params.flat.dtype else _cast(batch.x, self.params.flat)
+            before = rng.bit_generator.state
+            value, gradient = value_and_grad(
+                self.model,
+                self.loss,
+                self.params,
+                x,
+                batch.y,
+                sample_weight=batch.weight,
+                regularizer=self.regularizer,
+                train=True,
+                rng=rng,
+            )
+            loss = float(value)
+            flat, norm = gradient.flat, global_norm(gradient.flat)
+            if not (math.isfinite(loss) and math.isfinite(norm)):
+                rng.bit_generator.state = before
+                place = first_non_finite(self.model, self.params, x, gradient, rng)
+                what = f"the loss became {loss}" if not math.isfinite(loss) else f"the gradient's norm became {norm}"
+                if not math.isfinite(loss):
+                    self.params = good
+                raise diverged(self.state["step"], place, what)
+            if self.clip_norm is not None and norm > self.clip_norm:
+                flat, _ = clip_by_norm(flat, self.clip_norm)
+            good = self.params
+            self.state, update = self.optimizer.update(self.state, flat, good.flat, decayed=self._decays)
+            self.params = good.like(good.flat + update)
+            total += loss * len(batch)
+            norms += norm
+            on_step(step)
+        return total / len(order), norms / len(starts)
+
+
+def _cast(x: Array, like: Array) -> Array:
+    return array_api_compat.array_namespace(x).astype(x, like.dtype)
+
+
+def diverged(step: int, place: str, what: str) -> DivergenceError:
+    """The error of a training whose numbers are finite no more; `place` is the first that was not."""
+    error = DivergenceError(
+        f"{what} at step {step}; the first non-finite value is in {place}. The parameters of the last finite step "
+        "are in this error's `result.params`. A smaller learning rate, clip_norm or scaled inputs may help"
+    )
+    error.step, error.place = step, place
+    return error
+
+
+def first_non_finite(model: Layer, params: Parameters, x: Array, gradient: Parameters, rng: np.random.Generator) -> str:
+    """Where a NaN or an infinity stands first: in a parameter, a layer's output, the loss or a parameter's gradient."""
+
+    def finite(array: Array) -> bool:
+        xp = array_api_compat.array_namespace(array)
+        return bool(xp.all(xp.isfinite(array)))
+
+    found: list[str] = []
+
+    def look(name: str, layer: Layer, out: Array) -> None:
+        if not finite(out):
+            found.append(f"the output of layer {name!r} ({type(layer).__name__})")
+
+    found += [f"parameter {name!r}" for name in params if not finite(params[name])]
+    if not found:
+        model.visit(look, params, x, train=True, rng=rng)
+    if not found and all(finite(gradient[name]) for name in gradient):
+        return "the loss"
+    # the last layer's gradient is the first that backward makes
+    found += [f"the gradient of parameter {name!r}" for name in reversed(list(gradient)) if not finite(gradient[name])]
+    return found[0]

@@ -9,8 +9,8 @@ from typing import Any
 
 import handgrad.ops as ops
 from handgrad.errors import ValueRangeError
-from handgrad.layers.base import Layer
-from handgrad.ops.arrays import finite, positive
+from handgrad.layers.base import Layer, Shape
+from handgrad.ops.arrays import finite, positive, unit_axis
 
 
 @dataclass(frozen=True)
@@ -97,6 +97,11 @@ class Softmax(Layer):
 
     def hyper(self) -> dict[str, Any]:
         return {"temperature": self.temperature, "axis": self.axis}
+
+    def output_shape(self, shape: Shape = None) -> Shape:
+        if shape is not None and ... not in shape:
+            unit_axis(self.axis, len(shape) + 1)
+        return shape
 
 
 ACTIVATIONS: dict[str, type[Layer]] = {

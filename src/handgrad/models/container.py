@@ -19,7 +19,6 @@ class Container(Layer):
     """
 
     _specs: dict[str, Parameter]
-    _keys: dict[str, Hashable]
     _names: dict[str, dict[str, str]]  # child -> the child's name of a parameter -> this container's name of it
 
     def children(self) -> dict[str, Layer]:

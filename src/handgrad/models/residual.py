@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -26,7 +27,9 @@ class Residual(Container):
 
     def __post_init__(self) -> None:
         self._bind()
-        self.output_shape()
+        out = self.output_shape()
+        if out is not None:
+            self.output_shape(out)  # a layer that keeps its input's shape takes its own output
 
     def children(self) -> dict[str, Layer]:
         return {"layer": self.layer}
@@ -34,7 +37,7 @@ class Residual(Container):
     def output_shape(self, shape: Shape = None) -> Shape:
         with within("layer"):
             out = self.layer.output_shape(shape)
-        if shape is not None and out is not None and ... not in (*shape, *out) and shape != out:
+        if shape is not None and out is not None and not _may_agree(shape, out):
             raise ShapeError(f"the layer of a Residual must keep its input's shape {shape}, got {out}")
         return out
 
@@ -74,3 +77,11 @@ class Residual(Container):
         y = x + self.layer.visit(visit, self._params_of(params, "layer"), x, train=train, rng=rng, name=inner)
         visit(name, self, y)
         return y
+
+
+def _may_agree(a: tuple[Any, ...], b: tuple[Any, ...]) -> bool:
+    """Whether two shapes can be one, where ... in front stands for any axes."""
+    if ... not in (*a, *b):
+        return a == b
+    known = min(len(a) - (... in a), len(b) - (... in b))  # of axes at the end that both name
+    return known == 0 or a[-known:] == b[-known:]

@@ -7,7 +7,7 @@ from typing import Any
 
 from handgrad.errors import ShapeError
 from handgrad.ops.arrays import Array, broadcast, namespace_of, operand, operands, same_dtype, sum_to_shape
-from handgrad.ops.base import Cache, Elementwise, Kink, Op, match_upstream
+from handgrad.ops.base import Cache, Elementwise, Kink, Op, match_upstream, single
 
 
 class Binary(Op):
@@ -26,18 +26,18 @@ class Binary(Op):
         same_dtype(x=x, y=y)
         _check_broadcast(x, y)
         out, saved = self.value(x, y)
-        return out, (saved, x.shape, y.shape, out.shape)
+        return out, (saved, x.shape, y.shape, out.shape, single(out))
 
     def backward(self, dout: Array, cache: Cache) -> tuple[Array, ...]:
-        saved, x_shape, y_shape, out_shape = cache
-        dout = operand(dout)
+        saved, x_shape, y_shape, out_shape, like = cache
+        dout = operand(dout, like)
         match_upstream(dout, out_shape)
         xp = namespace_of(dout=dout)
         by_x, by_y = self.local(saved)
         return sum_to_shape(xp, dout * by_x, x_shape), sum_to_shape(xp, dout * by_y, y_shape)
 
     def jvp(self, tangents: Sequence[Any], cache: Cache) -> Array:
-        saved, _, _, out_shape = cache
+        saved, _, _, out_shape, _ = cache
         by_x, by_y = self.local(saved)
         tangent = tangents[0] * by_x + tangents[1] * by_y
         return broadcast(namespace_of(tangent=tangent), tangent, out_shape)
@@ -237,7 +237,7 @@ class MatMul(Op):
 
     def backward(self, dout: Array, cache: Cache) -> tuple[Array, ...]:
         x, y, shape = cache
-        dout = operand(dout)
+        dout = operand(dout, x)
         match_upstream(dout, shape)
         xp = namespace_of(x=x, y=y)
         row, column = x[None, :] if x.ndim == 1 else x, y[:, None] if y.ndim == 1 else y

@@ -30,7 +30,8 @@ class Op(ABC):
     jvp(tangents, cache)      -> tangent         the directional derivative J v along one tangent for each input
 
     backward and jvp change neither their arguments nor the cache, which may be used any number of times. An optional
-    input that was None has the gradient None, and its tangent is ignored. Calling the op gives forward's output alone.
+    input that was None has the gradient None, and its tangent is ignored. Where the output is a single number, dout
+    may be a Python number. Calling the op gives forward's output alone.
     """
 
     name: ClassVar[str]
@@ -76,12 +77,18 @@ class Elementwise(Op):
     def backward(self, dout: Array, cache: Cache) -> tuple[Array | None, ...]:
         saved, hyper = cache
         local = self.local(saved, **hyper)
+        dout = arrays.operand(dout, local)
         match_upstream(dout, local.shape)
         return (dout * local,)
 
     def jvp(self, tangents: Sequence[Any], cache: Cache) -> Array:
         saved, hyper = cache
         return tangents[0] * self.local(saved, **hyper)
+
+
+def single(out: Array) -> Array | None:
+    """The output, where it is a single number, for the dtype and library of a dout given as a Python number."""
+    return out if out.ndim == 0 else None
 
 
 def match_upstream(dout: Array, shape: tuple[int, ...]) -> None:

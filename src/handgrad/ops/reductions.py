@@ -8,7 +8,7 @@ from typing import Any
 
 from handgrad.errors import ShapeError
 from handgrad.ops.arrays import Array, floating, namespace_of, operand, unit_axis
-from handgrad.ops.base import Cache, Kink, Op, match_upstream
+from handgrad.ops.base import Cache, Kink, Op, match_upstream, single
 
 Axes = int | tuple[int, ...] | None
 
@@ -41,18 +41,18 @@ class Sum(Op):
         floating(x=x)
         axes = _axes(axis, x.ndim)
         y = namespace_of(x=x).sum(x, axis=axes, keepdims=keepdims)
-        return y, (x.shape, axes, y.shape)
+        return y, (x.shape, axes, y.shape, single(y))
 
     def backward(self, dout: Array, cache: Cache) -> tuple[Array, ...]:
-        x_shape, axes, y_shape = cache
-        dout = operand(dout)
+        x_shape, axes, y_shape, like = cache
+        dout = operand(dout, like)
         match_upstream(dout, y_shape)
         xp = namespace_of(dout=dout)
         # added to zeros, not a view of stride 0: a gradient is an array of its own, which its owner may write to
         return (xp.zeros(x_shape, dtype=dout.dtype, device=dout.device) + xp.reshape(dout, _kept(x_shape, axes)),)
 
     def jvp(self, tangents: Sequence[Any], cache: Cache) -> Array:
-        _, axes, y_shape = cache
+        _, axes, y_shape, _ = cache
         xp = namespace_of(tangent=tangents[0])
         return xp.reshape(xp.sum(tangents[0], axis=axes), y_shape)
 
@@ -73,11 +73,11 @@ class Mean(Sum):
         return total / count, cache
 
     def backward(self, dout: Array, cache: Cache) -> tuple[Array, ...]:
-        x_shape, axes, _ = cache
-        return super().backward(operand(dout) / self._count(x_shape, axes), cache)
+        x_shape, axes, _, like = cache
+        return super().backward(operand(dout, like) / self._count(x_shape, axes), cache)
 
     def jvp(self, tangents: Sequence[Any], cache: Cache) -> Array:
-        x_shape, axes, _ = cache
+        x_shape, axes, _, _ = cache
         return super().jvp(tangents, cache) / self._count(x_shape, axes)
 
     def _count(self, shape: tuple[int, ...], axes: tuple[int, ...]) -> int:
@@ -117,7 +117,7 @@ class Max(Op):
 
     def backward(self, dout: Array, cache: Cache) -> tuple[Array, ...]:
         share, axes, y_shape = cache
-        dout = operand(dout)
+        dout = operand(dout, share)
         match_upstream(dout, y_shape)
         return (share * namespace_of(dout=dout).reshape(dout, _kept(share.shape, axes)),)
 

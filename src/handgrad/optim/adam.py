@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from handgrad.errors import ValueRangeError
 from handgrad.ops.arrays import Array, Namespace
 from handgrad.optim import checks
-from handgrad.optim.base import Optimizer, State
+from handgrad.optim.base import Optimizer, Slots, State
 from handgrad.optim.schedules import Schedule
 
 
@@ -35,8 +35,8 @@ class Adam(Optimizer):
         return ("first_moment", "second_moment")
 
     def rule(
-        self, xp: Namespace, t: int, rate: float, g: Array, slots: tuple[Array, ...], w: Array, decayed: Array
-    ) -> tuple[Array, tuple[Array, ...]]:
+        self, xp: Namespace, t: int, rate: float, g: Array, slots: Slots, w: Array, decayed: Array
+    ) -> tuple[Array, Slots]:
         m = self.beta1 * slots[0]
         m += (1 - self.beta1) * g
         square = g * g
@@ -73,8 +73,8 @@ class AdamW(Adam):
         return super().update(state, gradient, params, decayed=decayed)
 
     def rule(
-        self, xp: Namespace, t: int, rate: float, g: Array, slots: tuple[Array, ...], w: Array, decayed: Array
-    ) -> tuple[Array, tuple[Array, ...]]:
+        self, xp: Namespace, t: int, rate: float, g: Array, slots: Slots, w: Array, decayed: Array
+    ) -> tuple[Array, Slots]:
         update, moments = super().rule(xp, t, rate, g, slots, w, decayed)
         decay = (rate * self.weight_decay) * w
         if decayed is not None:

@@ -26,8 +26,10 @@ from handgrad.optim import checks
 from handgrad.optim.schedules import Schedule
 
 State = dict[str, Any]
+Slots = tuple[Array, ...]
 
-BLOCK = 16384  # elements: the handful of vectors a rule touches stay in the core's own cache between its passes
+BLOCK = 32768  # elements: the handful of vectors a rule touches stay in the core's own cache between its passes
+LONG = 16 * BLOCK  # from here on blocks are the faster: shorter vectors stay in cache as they are
 
 
 @dataclass(frozen=True)
@@ -47,15 +49,8 @@ class Optimizer(ABC):
 
     @abstractmethod
     def rule(
-        self,
-        xp: Namespace,
-        t: int,
-        rate: float,
-        g: Array,
-        slots: tuple[Array, ...],
-        w: Array | None,
-        decayed: Array | None,
-    ) -> tuple[Array, tuple[Array, ...]]:
+        self, xp: Namespace, t: int, rate: float, g: Array, slots: Slots, w: Array, decayed: Array
+    ) -> tuple[Array, Slots]:
         """The formula, elementwise: (update, new slots), all fresh arrays, from gradient g and parameters w.
 
         xp is the array namespace and t the number of the step, counted from 1. w and decayed are None when not given.
@@ -87,7 +82,7 @@ class Optimizer(ABC):
             if not xp.isdtype(decayed.dtype, ("bool", "integral", "real floating")):
                 raise DTypeError(f"decayed must hold 0 and 1, or booleans, got dtype {decayed.dtype}")
         rule = partial(self.rule, xp, step + 1, self.rate(step))
-        if xp is numpy_namespace and gradient.size > BLOCK:
+        if xp is numpy_namespace and gradient.size >= LONG:
             rule = partial(_in_blocks, rule)
         update, fresh = rule(gradient, tuple(slots.values()), params, decayed)
         return {"step": step + 1, **dict(zip(slots, fresh, strict=True))}, update
@@ -120,9 +115,7 @@ class Optimizer(ABC):
         return step, {slot: state[slot] for slot in self.slots}
 
 
-def _in_blocks(
-    rule: Callable[..., Any], g: Array, slots: tuple[Array, ...], w: Array | None, decayed: Array | None
-) -> tuple[Array, tuple[Array, ...]]:
+def _in_blocks(rule: Callable[..., Any], g: Array, slots: Slots, w: Array, decayed: Array) -> tuple[Array, Slots]:
     # A rule makes many passes. On a long vector each would go through memory; on blocks only the first and last do.
     # The rule is elementwise, so that the bits are the same.
     update, fresh = np.empty_like(g, subok=False), tuple(np.empty_like(slot, subok=False) for slot in slots)

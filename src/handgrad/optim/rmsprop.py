@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from handgrad.ops.arrays import Array, Namespace
 from handgrad.optim import checks
-from handgrad.optim.base import Optimizer
+from handgrad.optim.base import Optimizer, Slots
 from handgrad.optim.schedules import Schedule
 
 
@@ -32,8 +32,8 @@ class RMSprop(Optimizer):
         return ("mean_square",)
 
     def rule(
-        self, xp: Namespace, t: int, rate: float, g: Array, slots: tuple[Array, ...], w: Array, decayed: Array
-    ) -> tuple[Array, tuple[Array, ...]]:
+        self, xp: Namespace, t: int, rate: float, g: Array, slots: Slots, w: Array, decayed: Array
+    ) -> tuple[Array, Slots]:
         square = g * g
         square *= 1 - self.decay
         s = self.decay * slots[0]

@@ -23,9 +23,7 @@ class Schedule(ABC):
         """The rate of `step`, counted from 0. Raises ValueRangeError while the number of steps is open."""
         step = checks.whole("step", step, 0)
         if not self.bound:
-            raise ValueRangeError(
-                f"{self} does not know the number of steps; give steps=..., or call bind(total) first"
-            )
+            raise ValueRangeError(f"{self} does not know its number of steps; give steps=..., or call bind(total)")
         return checks.number(
             f"the rate of {type(self).__name__} at step {step}",
             self.at(step),
@@ -115,7 +113,7 @@ class Cosine(_Spanning):
 
 @dataclass(frozen=True)
 class WarmUp(Schedule):
-    """A line from `start` at step 0 to the first rate of `then` at step `steps`, from where `then` counts its own steps.
+    """A line from `start` at step 0 to the first rate of `then` at step `steps`, where `then` starts to count.
 
     `bind(total)` gives `then` the steps after the warm-up.
     """

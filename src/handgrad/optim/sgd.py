@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from handgrad.errors import ValueRangeError
 from handgrad.ops.arrays import Array, Namespace
 from handgrad.optim import checks
-from handgrad.optim.base import Optimizer
+from handgrad.optim.base import Optimizer, Slots
 from handgrad.optim.schedules import Schedule
 
 
@@ -35,8 +35,8 @@ class SGD(Optimizer):
         return ("velocity",) if self.momentum else ()
 
     def rule(
-        self, xp: Namespace, t: int, rate: float, g: Array, slots: tuple[Array, ...], w: Array, decayed: Array
-    ) -> tuple[Array, tuple[Array, ...]]:
+        self, xp: Namespace, t: int, rate: float, g: Array, slots: Slots, w: Array, decayed: Array
+    ) -> tuple[Array, Slots]:
         if not slots:
             return -rate * g, ()
         v = self.momentum * slots[0]

@@ -1,0 +1,143 @@
+"""One model, one file: safetensors, with the architecture and whatever the caller adds in its metadata.
+
+Metadata:  "format"        "handgrad"
+           "version"       "1"
+           "architecture"  JSON, see architecture.py
+           "metadata"      JSON, the caller's
+
+The tensors have the parameters' names and shapes, which are PyTorch's where the layout is: any safetensors reader opens
+them.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import array_api_compat
+import numpy as np
+import safetensors
+import safetensors.numpy
+
+from handgrad.formats.architecture import build, describe
+from handgrad.formats.atomic import replacing
+from handgrad.formats.errors import FormatError
+from handgrad.layers.base import Layer
+from handgrad.layers.parameters import Parameters
+from handgrad.ops.arrays import Array
+
+FORMAT, VERSION = "handgrad", "1"
+DTYPES = {"F16": np.float16, "F32": np.float32, "F64": np.float64}
+
+
+def save(model: Layer, params: Mapping[str, Array], path: str | os.PathLike[str], **metadata: Any) -> None:
+    """Write the model, its parameters and `metadata`, of JSON's types, to one file.
+
+    It is written beside `path`, flushed to the disk and renamed: no reader sees half of it, and on a failure the file
+    that was there stays. Layers are saved with all their hyperparameters, shared ones once; an initializer that is a
+    function of your own is not (see architecture.Lost).
+    Raises FormatError for a layer that is not the library's own, ParameterError or ShapeError for parameters of another
+    model.
+    """
+    architecture = describe(model)
+    arrays = {name: np.ascontiguousarray(_on_host(array)) for name, array in params.items()}
+    dtype = next((array.dtype for array in arrays.values()), np.dtype(float))
+    for name, array in arrays.items():
+        if array.dtype != dtype or dtype not in DTYPES.values():
+            raise FormatError(
+                f"parameters must be all float16, float32 or float64, got {array.dtype} in {name!r}"
+                + (f" and {dtype} before" if array.dtype != dtype else "")
+            )
+    specs = model.parameters()
+    size = sum(math.prod(spec.shape) for spec in specs.values())
+    packed = Parameters(specs, np.empty(size, dtype)).pack(arrays)  # refuses what does not fit the model
+    try:
+        extra = json.dumps(metadata, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise FormatError(f"metadata must hold what JSON can, finite numbers, text, lists and dicts: {error}") from None
+    header = {"format": FORMAT, "version": VERSION, "architecture": json.dumps(architecture), "metadata": extra}
+    content = safetensors.numpy.save(dict(packed), header)
+    with replacing(path) as file:
+        file.write(content)
+
+
+def load(path: str | os.PathLike[str]) -> tuple[Layer, Parameters, dict[str, Any]]:
+    """(model, params, metadata) from a file that `save` wrote; params are NumPy arrays of the dtype they were saved in.
+
+    Raises FormatError when the file is not such a file, or when its parameters are not those of its architecture;
+    FileNotFoundError when there is none. Shapes are checked before anything is allocated, and no code is run.
+    """
+    path = Path(path)
+    if path.is_dir():
+        raise FormatError(f"path must be a model file, got the folder {str(path)!r}")
+    path.open("rb").close()  # the system's own words for a file that is not there or not readable
+    try:
+        with safetensors.safe_open(path, framework="numpy") as file:
+            header = file.metadata() or {}
+            _expect_version(path, header)
+            model = build(_json(path, header, "architecture"))
+            metadata = _json(path, header, "metadata")
+            if not isinstance(metadata, dict):
+                raise FormatError("its metadata is not a mapping")
+            params = _read(model, file)
+    except FormatError as error:
+        raise FormatError(f"{str(path)!r}: {error}") from None
+    except safetensors.SafetensorError as error:
+        raise FormatError(f"{str(path)!r} is not a readable safetensors file: {error}") from None
+    return model, params, metadata
+
+
+def _expect_version(path: Path, header: Mapping[str, str]) -> None:
+    if header.get("format") != FORMAT:
+        raise FormatError(
+            f"a safetensors file without an architecture: its metadata must say format {FORMAT!r}, "
+            f"got {header.get('format')!r}; it was not written by handgrad.save"
+        )
+    if header.get("version") != VERSION:
+        raise FormatError(
+            f"the file has format version {header.get('version')!r}, this version of Handgrad reads {VERSION!r}; "
+            "a newer Handgrad may read it"
+        )
+
+
+def _json(path: Path, header: Mapping[str, str], key: str) -> Any:
+    try:
+        return json.loads(header[key])
+    except KeyError:
+        raise FormatError(f"it has no {key!r} in its metadata") from None
+    except (ValueError, RecursionError) as error:
+        raise FormatError(f"{key!r} in its metadata is not JSON: {error}") from None
+
+
+def _read(model: Layer, file: Any) -> Parameters:
+    specs = model.parameters()
+    names = set(file.keys())
+    if names != specs.keys():
+        missing, unknown = sorted(specs.keys() - names), sorted(names - specs.keys())
+        raise FormatError(f"its parameters are not those of its architecture: missing {missing}, unknown {unknown}")
+    dtypes = set()
+    for name, spec in specs.items():
+        part = file.get_slice(name)
+        if tuple(part.get_shape()) != spec.shape:
+            raise FormatError(f"{name!r} must have shape {spec.shape}, got {tuple(part.get_shape())}")
+        dtypes.add(part.get_dtype())
+    if len(dtypes) > 1 or not dtypes <= DTYPES.keys():
+        raise FormatError(f"its parameters must be all of one type of {', '.join(DTYPES)}, got {sorted(dtypes)}")
+    dtype = DTYPES[dtypes.pop()] if dtypes else np.float64
+    params = Parameters(specs, np.empty(sum(math.prod(spec.shape) for spec in specs.values()), dtype))
+    for name, view in params.items():
+        view[...] = file.get_tensor(name)
+    return params
+
+
+def _on_host(array: Array) -> np.ndarray:
+    """The array in NumPy, whatever library and device it is of."""
+    if array_api_compat.is_array_api_obj(array) and not array_api_compat.is_numpy_array(array):
+        array = array_api_compat.to_device(array, "cpu")
+        if array_api_compat.is_torch_array(array):
+            array = array.detach()
+    return np.asarray(array)

@@ -1,0 +1,213 @@
+"""The training loop: epochs of shuffled batches, validation, early stopping, callbacks."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import array_api_compat
+import numpy as np
+
+from handgrad.engines.eager import EagerEngine, as_parameters
+from handgrad.errors import DivergenceError, ValueRangeError
+from handgrad.layers import L2, Layer, Loss, Parameters
+from handgrad.layers import loss as loss_of
+from handgrad.layers.activations import by_name
+from handgrad.layers.linear import width
+from handgrad.ops.arrays import Array, positive
+from handgrad.optim import Optimizer
+from handgrad.optim import by_name as optimizer_of
+from handgrad.training.data import Rows, fits, rows, split
+from handgrad.training.history import History, Result
+from handgrad.training.metrics import HIGHER_IS_BETTER, Metric, metric
+from handgrad.training.predict import predict
+from handgrad.training.progress import ProgressBar
+
+ENGINES = {"auto": EagerEngine, "eager": EagerEngine}
+
+
+@dataclass(frozen=True)
+class EpochEnd:
+    """What a callback is given after each epoch: its row of the history, the parameters as they are, the model."""
+
+    row: Mapping[str, Any]
+    params: Parameters
+    model: Layer
+
+
+Callback = Callable[[EpochEnd], object]
+
+
+def fit(
+    model: Layer,
+    data: Any,
+    *,
+    loss: str | Loss = "cross_entropy",
+    optimizer: str | Optimizer = "adam",
+    epochs: int = 100,
+    batch_size: int = 32,
+    regularizer: L2 | None = None,
+    clip_norm: float | None = None,
+    validation: Any = None,
+    metrics: Iterable[str | Metric] = (),
+    patience: int | None = None,
+    monitor: str | None = None,
+    min_delta: float = 0.0,
+    seed: int = 0,
+    params: Mapping[str, Array] | None = None,
+    engine: str = "auto",
+    callbacks: Iterable[Callback] = (),
+    progress: bool = True,
+) -> Result:
+    """Train a model by minibatch gradient descent and return the parameters and the history.
+
+    data: (X, y) or (X, y, sample_weight), samples as rows. X in float32 trains in float32, anything else in float64.
+    loss, optimizer: an object or its name. regularizer: L2(strength). clip_norm: the largest gradient norm of a step.
+    epochs, batch_size: passes over the data, and rows a step; the last batch of an epoch may be shorter.
+    validation: data of the same form, or the fraction of `data` to hold out. metrics: "accuracy", "rmse", "r2" or
+        functions of (scores, y), of the validation data after each epoch, as "validation_accuracy" and so on.
+    patience: stop after so many epochs in which `monitor` did not improve by more than min_delta, and return the best
+        epoch's parameters. monitor: a column of the history, "validation_loss" unless said ("loss" with no validation).
+    seed: decides the first values, the shuffling and dropout; the same seed gives the same bits on the same machine.
+    params: first values to start from instead of model.init; they are copied, never changed.
+    engine: "eager", or "auto" for the fastest there is for the model.
+    callbacks: functions called with an EpochEnd after each epoch; one that returns True stops training.
+    progress: a bar on the terminal.
+
+    Ctrl-C returns what was learnt so far. Raises ShapeError, DTypeError or ValueRangeError for data or options that do
+    not fit, before the first step; DivergenceError when the loss or the gradient is no longer finite, with the last
+    good parameters in its `result`.
+    """
+    loss, optimizer = loss_of(loss), optimizer_of(optimizer)
+    width(epochs=epochs, batch_size=batch_size)
+    if patience is not None:
+        width(patience=patience)
+    if clip_norm is not None:
+        positive(clip_norm=clip_norm)
+    make_engine = by_name("engine", engine, ENGINES)
+    train, held = _data(data, validation, seed)
+    fits(model, loss, train)
+    if held is not None:
+        fits(model, loss, held, "validation")
+    measures, callbacks = [metric(m) for m in metrics], tuple(callbacks)
+    if measures and held is None:
+        raise ValueRangeError("metrics are taken of the validation data; give validation=(X, y) or a fraction")
+    start = _first_params(model, params, train, seed)
+    watch = Watch.of(monitor, patience, min_delta, held is not None, [name for name, _ in measures])
+    steps = math.ceil(len(train) / batch_size)
+    bound = optimizer.bind(epochs * steps)
+    runner = make_engine(model, loss, bound, regularizer, clip_norm, start)
+    history, stopped = History(), "epochs"
+
+    def result() -> Result:
+        best = patience is not None and watch.best_params is not None
+        epoch = watch.best_epoch if best else len(history)
+        chosen = watch.best_params if best else runner.params
+        return Result(model, chosen, history, epoch, stopped, runner.name)  # type: ignore[arg-type]
+
+    with ProgressBar(epochs, steps, progress) as bar:
+        try:
+            for epoch in range(epochs):
+                began = time.perf_counter()
+                order = np.random.default_rng([seed, epoch]).permutation(len(train))
+                dropout_rng = np.random.default_rng([seed, epoch, 1])
+                losses, norms = runner.epoch(
+                    train, order, batch_size, dropout_rng, lambda step, epoch=epoch: bar.step(epoch, step)
+                )
+                row = {
+                    "epoch": epoch + 1,
+                    "loss": losses,
+                    "gradient_norm": norms,
+                    "learning_rate": bound.rate((epoch + 1) * steps - 1),
+                    "seconds": 0.0,
+                }
+                if held is not None:
+                    row |= _validate(model, loss, runner.params, held, measures)
+                row["seconds"] = time.perf_counter() - began
+                history.rows.append(row)
+                bar.epoch(row)
+                watch.see(row, runner.params)
+                event = EpochEnd(row, runner.params, model)
+                answers = [callback(event) for callback in callbacks]  # each is called, whatever another says
+                if any(answer is True for answer in answers):
+                    stopped = "callback"
+                    break
+                if watch.is_over:
+                    stopped = "patience"
+                    break
+        except KeyboardInterrupt:
+            stopped = "interrupted"
+        except DivergenceError as error:
+            stopped = "diverged"
+            error.result = result()
+            raise
+    return result()
+
+
+@dataclass
+class Watch:
+    """Early stopping: the best value of one column so far, and the parameters that reached it."""
+
+    monitor: str
+    patience: int | None
+    min_delta: float
+    sign: int  # 1 where lower is better, -1 where higher is
+    best: float = math.inf
+    best_epoch: int = 0
+    best_params: Parameters | None = None
+    waited: int = 0
+
+    @classmethod
+    def of(cls, monitor: str | None, patience: int | None, min_delta: float, held: bool, metrics: list[str]) -> Watch:
+        columns = {"loss": 1, "gradient_norm": 1}
+        if held:
+            columns |= {"validation_loss": 1} | {f"validation_{m}": -1 if m in HIGHER_IS_BETTER else 1 for m in metrics}
+        if monitor is None:
+            monitor = "validation_loss" if held else "loss"
+        return cls(monitor, patience, min_delta, by_name("monitor", monitor, columns))
+
+    def see(self, row: Mapping[str, Any], params: Parameters) -> None:
+        if self.patience is None:
+            return
+        value = self.sign * row[self.monitor]
+        if value < self.best - self.min_delta:
+            self.best, self.best_epoch, self.waited = value, row["epoch"], 0
+            self.best_params = params  # an engine makes new parameters each step, so that these stay as they are
+        else:
+            self.waited += 1
+
+    @property
+    def is_over(self) -> bool:
+        return self.patience is not None and self.waited >= self.patience
+
+
+def _data(data: Any, validation: Any, seed: int) -> tuple[Rows, Rows | None]:
+    train = rows(data)
+    if validation is None:
+        return train, None
+    if isinstance(validation, float):
+        return split(train, validation, seed)
+    return train, rows(validation, "validation")
+
+
+def _first_params(model: Layer, params: Mapping[str, Array] | None, train: Rows, seed: int) -> Parameters:
+    if params is not None:
+        given = as_parameters(model, params)
+        return given.like(array_api_compat.array_namespace(given.flat).asarray(given.flat, copy=True))
+    numpy_dtype = np.float32 if str(train.x.dtype).endswith("float32") else np.float64
+    drawn = model.init(seed, numpy_dtype)
+    if isinstance(train.x, np.ndarray):
+        return drawn
+    xp = array_api_compat.array_namespace(train.x)
+    return drawn.like(xp.asarray(drawn.flat, device=array_api_compat.device(train.x)))
+
+
+def _validate(
+    model: Layer, loss: Loss, params: Parameters, held: Rows, measures: list[tuple[str, Metric]]
+) -> dict[str, float]:
+    scores = predict(model, params, held.x)
+    value, _ = loss.forward(scores, held.y, sample_weight=held.weight)
+    return {"validation_loss": float(value)} | {f"validation_{name}": f(scores, held.y) for name, f in measures}

@@ -1,0 +1,67 @@
+"""A progress bar for `fit`, on a terminal or in a notebook; nothing anywhere else."""
+
+from __future__ import annotations
+
+import time
+from types import TracebackType
+from typing import Any, Self
+
+REFRESH = 0.1  # seconds
+
+
+class ProgressBar:
+    """Shows the epoch, the losses and the time left. Silent when not wanted, or when nobody would see it."""
+
+    def __init__(self, epochs: int, steps: int, wanted: bool):
+        self._epochs, self._steps, self._bar = epochs, steps, None
+        self._next = 0.0
+        if wanted:
+            self._bar = _rich_bar()
+
+    def __enter__(self) -> Self:
+        if self._bar is not None:
+            self._bar.start()
+            self._task = self._bar.add_task("", total=self._epochs * self._steps, losses="")
+        return self
+
+    def step(self, epoch: int, step: int) -> None:
+        """Called after each step; draws a few times a second at most."""
+        if self._bar is not None and (now := time.perf_counter()) >= self._next:
+            self._next = now + REFRESH
+            done = epoch * self._steps + step + 1
+            self._bar.update(self._task, completed=done, description=f"epoch {epoch + 1}/{self._epochs}")
+
+    def epoch(self, row: dict[str, Any]) -> None:
+        """Called after each epoch, with its row of the history."""
+        if self._bar is not None:
+            losses = f"loss {row['loss']:.4g}"
+            for name, value in row.items():
+                if name.startswith("validation_"):
+                    losses += f"  {name.replace('_', ' ')} {value:.4g}"
+            done = row["epoch"] * self._steps
+            self._bar.update(
+                self._task, completed=done, losses=losses, description=f"epoch {row['epoch']}/{self._epochs}"
+            )
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+
+def _rich_bar() -> Any:
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+    console = Console(stderr=True)
+    if not (console.is_terminal or console.is_jupyter):
+        return None
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=20),
+        TextColumn("{task.fields[losses]}"),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    return Progress(*columns, console=console, refresh_per_second=10)
