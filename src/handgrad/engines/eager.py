@@ -12,7 +12,7 @@ import numpy as np
 from handgrad.errors import DivergenceError
 from handgrad.layers import L2, Layer, Loss, Parameters
 from handgrad.layers import loss as loss_of
-from handgrad.ops.arrays import Array
+from handgrad.ops.arrays import Array, namespace_of, same_dtype
 from handgrad.optim import Optimizer, clip_by_norm, global_norm
 
 
@@ -52,12 +52,13 @@ def as_parameters(model: Layer, params: Mapping[str, Array]) -> Parameters:
     if isinstance(params, Parameters):
         return params
     specs = model.parameters()
-    arrays = list(params.values())
-    size = sum(int(np.prod(spec.shape)) for spec in specs.values())
-    if not arrays:
-        return Parameters(specs, np.zeros(size))
-    xp = array_api_compat.array_namespace(*arrays)
-    flat = xp.zeros(size, dtype=arrays[0].dtype, device=array_api_compat.device(arrays[0]))
+    size = sum(math.prod(spec.shape) for spec in specs.values())
+    if not params:
+        return Parameters(specs, np.zeros(size)).pack(params)
+    xp = namespace_of(**params)
+    same_dtype(**params)
+    first = next(iter(params.values()))
+    flat = xp.zeros(size, dtype=first.dtype, device=array_api_compat.device(first))
     return Parameters(specs, flat).pack(params)
 
 
@@ -77,7 +78,7 @@ class EagerEngine:
     ):
         self.model, self.loss, self.optimizer = model, loss, optimizer
         self.regularizer, self.clip_norm = regularizer, clip_norm
-        self.params = params
+        self.params = self._good = params  # _good: the last whose loss was seen to be finite
         self.state = optimizer.init(params.flat)
         self._decays = params.decays
 
@@ -90,7 +91,6 @@ class EagerEngine:
         gradient is not finite, and then holds the last parameters whose loss was.
         """
         total = norms = 0.0
-        good = self.params
         starts = range(0, len(order), batch_size)
         for step, start in enumerate(starts):
             batch = data.take(order[start : start + batch_size])
@@ -114,13 +114,13 @@ class EagerEngine:
                 place = first_non_finite(self.model, self.params, x, gradient, rng)
                 what = f"the loss became {loss}" if not math.isfinite(loss) else f"the gradient's norm became {norm}"
                 if not math.isfinite(loss):
-                    self.params = good
+                    self.params = self._good
                 raise diverged(self.state["step"], place, what)
             if self.clip_norm is not None and norm > self.clip_norm:
                 flat, _ = clip_by_norm(flat, self.clip_norm)
-            good = self.params
-            self.state, update = self.optimizer.update(self.state, flat, good.flat, decayed=self._decays)
-            self.params = good.like(good.flat + update)
+            self._good = self.params
+            self.state, update = self.optimizer.update(self.state, flat, self.params.flat, decayed=self._decays)
+            self.params = self.params.like(self.params.flat + update)
             total += loss * len(batch)
             norms += norm
             on_step(step)

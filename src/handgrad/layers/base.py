@@ -93,9 +93,10 @@ def features(shape: Shape, n: int, layer: str) -> tuple[Any, ...]:
     if shape is None:
         return (...,)
     if not shape or shape[-1] != n:
-        raise ShapeError(f"{layer} takes {n} features on the last axis, got samples of shape {_text(shape)}")
+        raise ShapeError(f"{layer} takes {n} features on the last axis, got samples of shape {shape_text(shape)}")
     return shape[:-1]
 
 
-def _text(shape: tuple[Any, ...]) -> str:
+def shape_text(shape: tuple[Any, ...]) -> str:
+    """The shape as an error shows it: (..., 4)."""
     return "(" + ", ".join("..." if n is ... else str(n) for n in shape) + ("," if len(shape) == 1 else "") + ")"

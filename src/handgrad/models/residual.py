@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from handgrad.errors import ShapeError
-from handgrad.layers.base import Gradients, Layer, Shape, Visit
+from handgrad.layers.base import Gradients, Layer, Shape, Visit, shape_text
 from handgrad.models.container import Container, within
 from handgrad.ops.arrays import Array
 from handgrad.ops.base import Cache
@@ -28,8 +28,13 @@ class Residual(Container):
     def __post_init__(self) -> None:
         self._bind()
         out = self.output_shape()
-        if out is not None:
-            self.output_shape(out)  # a layer that keeps its input's shape takes its own output
+        if out is not None:  # a layer that keeps its input's shape takes its own output
+            try:
+                self.output_shape(out)
+            except ShapeError as error:
+                raise ShapeError(
+                    f"the layer of a Residual must keep its input's shape, but cannot take its own output: {error}"
+                ) from None
 
     def children(self) -> dict[str, Layer]:
         return {"layer": self.layer}
@@ -38,7 +43,9 @@ class Residual(Container):
         with within("layer"):
             out = self.layer.output_shape(shape)
         if shape is not None and out is not None and not _may_agree(shape, out):
-            raise ShapeError(f"the layer of a Residual must keep its input's shape {shape}, got {out}")
+            raise ShapeError(
+                f"the layer of a Residual must keep its input's shape {shape_text(shape)}, got {shape_text(out)}"
+            )
         return out
 
     def forward(
