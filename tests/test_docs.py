@@ -1,6 +1,7 @@
 """Every Python block of the README and of docs/ runs, in order, one namespace a page; every link leads somewhere."""
 
 import re
+import runpy
 from pathlib import Path
 
 import pytest
@@ -35,6 +36,11 @@ def test_links_exist(page):
     for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", page.read_text()):
         if not target.startswith(("http://", "https://")):
             assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+def test_the_table_of_ops_is_what_the_ops_say():
+    generate = runpy.run_path(str(ROOT / "docs" / "generate.py"))
+    assert generate["page"]() == (ROOT / "docs" / "ops.md").read_text(), "run: python docs/generate.py"
 
 
 def test_the_readme_leads_to_every_page():

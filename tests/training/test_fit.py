@@ -23,7 +23,7 @@ def fit(data, **options):
 
 
 def test_learns(blobs):
-    result = fit(blobs, epochs=60)
+    result = fit(blobs, epochs=60, optimizer=hg.Adam(0.01))
     assert (result.predict(blobs[0]).argmax(1) == blobs[1]).mean() == 1
     losses = result.history.column("loss")
     assert losses[-1] < 0.2 * losses[0]

@@ -82,6 +82,7 @@ class EagerEngine:
         self.state = optimizer.init(params.flat)
         self._decays = params.decays
 
+    @np.errstate(over="ignore", invalid="ignore", divide="ignore")  # each step looks for what they would warn of
     def epoch(
         self, data: Any, order: np.ndarray, batch_size: int, rng: np.random.Generator, on_step: Callable[[int], None]
     ) -> tuple[float, float]:
