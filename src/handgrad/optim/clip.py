@@ -43,8 +43,6 @@ def global_norm(gradient: Array) -> float:
     xp = namespace_of(gradient=gradient)
     flat_vector(xp, gradient, "gradient")
     n = gradient.shape[0]
-    if n == 0:
-        return 0.0
     with np.errstate(over="ignore", under="ignore"):
         total = _sum_of_squares(xp, gradient)
         limits = xp.finfo(gradient.dtype)
