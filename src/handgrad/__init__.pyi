@@ -3,6 +3,9 @@ from . import initializers as initializers
 from . import layers as layers
 from . import ops as ops
 from . import optim as optim
+from .check import GradientError as GradientError
+from .check import GradientReport as GradientReport
+from .check import check_gradients as check_gradients
 from .engines import value_and_grad as value_and_grad
 from .layers import GEGLU as GEGLU
 from .layers import GELU as GELU

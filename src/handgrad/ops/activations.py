@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
+
 from handgrad.errors import ValueRangeError
 from handgrad.ops.arrays import Array, Namespace, finite, magnitude, namespace_of, real
 from handgrad.ops.base import Elementwise, Kink
@@ -96,8 +98,7 @@ class LeakyReLU(Elementwise):
 
     def local(self, x: Array, alpha: float = 0.01) -> Array:
         xp = namespace_of(x=x)
-        one = xp.ones_like(x)
-        return xp.where(x > 0, one, alpha * one)
+        return xp.where(x > 0, xp.ones_like(x), alpha)
 
 
 class Swish(Elementwise):
@@ -113,12 +114,13 @@ class Swish(Elementwise):
 
     def value(self, x: Array, beta: float = 1.0) -> tuple[Array, tuple[Array, Array]]:
         finite(beta=beta)
-        s = logistic(namespace_of(x=x), beta * x)
+        with np.errstate(over="ignore"):  # beta x past the largest number is a gate of 0 or 1, as it should
+            s = logistic(namespace_of(x=x), beta * x)
         return x * s, (x, s)
 
     def local(self, saved: tuple[Array, Array], beta: float = 1.0) -> Array:
         x, s = saved
-        return s + (beta * x) * s * (1 - s)
+        return s + x * (beta * s * (1 - s))  # x last: s (1 - s) is 0 where beta x would overflow
 
 
 class GELU(Elementwise):
@@ -137,7 +139,7 @@ class GELU(Elementwise):
         if approximate == "none":
             phi = 0.5 * erfc(x * -math.sqrt(0.5))
         elif approximate == "tanh":
-            t = _within(x, 10.0)
+            t = _within(x, 40.0)
             phi = logistic(namespace_of(x=x), math.sqrt(8 / math.pi) * t * (1 + 0.044715 * t * t))
         else:
             raise ValueRangeError(f'approximate must be "none" or "tanh", got {approximate!r}')
@@ -148,12 +150,12 @@ class GELU(Elementwise):
         if approximate == "none":
             t = _within(x, 40.0)
             return phi + t * namespace_of(x=x).exp(-0.5 * t * t) / math.sqrt(2 * math.pi)
-        t = _within(x, 10.0)
+        t = _within(x, 40.0)
         return phi + t * phi * (1 - phi) * math.sqrt(8 / math.pi) * (1 + 3 * 0.044715 * t * t)
 
 
 def _within(x: Array, bound: float) -> Array:
-    """x, held within +-bound, past which GELU's bell is 0 to rounding, so that no power of x overflows."""
+    """x, held within +-bound, past which GELU's bell and its lower tail are 0, so that no power of x overflows."""
     xp = namespace_of(x=x)
     return xp.where(real(xp, x) > bound, bound, xp.where(real(xp, x) < -bound, -bound, x))
 

@@ -43,8 +43,9 @@ class Binary(Op):
         return broadcast(namespace_of(tangent=tangent), tangent, out_shape)
 
 
-def _check_broadcast(x: Array, y: Array) -> None:
-    for a, b in zip(reversed(x.shape), reversed(y.shape), strict=False):
+def _check_broadcast(x: Array, y: Array, beside: int = 0) -> None:
+    """Raise ShapeError unless x and y broadcast together, in the axes before their last `beside`."""
+    for a, b in zip(x.shape[::-1][beside:], y.shape[::-1][beside:], strict=False):
         if a != b and a != 1 and b != 1:
             raise ShapeError(f"x in shape {tuple(x.shape)} and y in shape {tuple(y.shape)} do not broadcast together")
 
@@ -133,9 +134,9 @@ class Power(Binary):
         xp = namespace_of(x=x, y=y)
         one = xp.ones_like(x)
         constant = y == 0
-        by_x = xp.where(constant, 0 * y, y * xp.where(constant, one, x) ** (y - 1))
+        by_x = xp.where(constant, 0.0, y * xp.where(constant, one, x) ** (y - 1))
         log_x = xp.log(xp.where(x > 0, x, one))
-        by_y = xp.where(x < 0, float("nan") * one, z * log_x)
+        by_y = xp.where(x < 0, float("nan"), z * log_x)
         return by_x, by_y
 
 
@@ -232,6 +233,7 @@ class MatMul(Op):
         same_dtype(x=x, y=y)
         if x.ndim < 1 or y.ndim < 1 or x.shape[-1] != y.shape[-2 if y.ndim > 1 else 0]:
             raise ShapeError(f"x in shape {tuple(x.shape)} and y in shape {tuple(y.shape)} have no matrix product")
+        _check_broadcast(x, y, beside=2)
         z = xp.matmul(x, y)
         return z, (x, y, z.shape)
 

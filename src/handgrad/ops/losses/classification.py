@@ -36,7 +36,8 @@ class Hinge(Loss):
         true = one_hot(s, y)
         zero = xp.zeros((), dtype=s.dtype, device=s.device)
         true_score = xp.sum(xp.where(true, s, zero), axis=-1, keepdims=True)
-        terms = s - true_score + margin
+        with np.errstate(over="ignore"):  # a score further below the true one than numbers reach has the loss 0
+            terms = s - true_score + margin
         active = (terms > 0) & ~true
         losses = xp.sum(xp.where(active | xp.isnan(terms), terms, zero), axis=-1)
         return losses, (xp.astype(active, s.dtype), true)
@@ -82,7 +83,8 @@ class CrossEntropy(Loss):
             z = s - xp.max(real(xp, s), axis=-1, keepdims=True)
         e = xp.exp(z)
         total = xp.sum(e, axis=-1, keepdims=True)
-        target = xp.sum(xp.where(q > 0, q * z, xp.zeros((), dtype=s.dtype, device=s.device)), axis=-1)
+        # where q is 0 its term is 0, though z be -inf
+        target = xp.sum(q * xp.where(q > 0, z, xp.zeros((), dtype=s.dtype, device=s.device)), axis=-1)
         mass = xp.sum(q, axis=-1)
         return xp.log(total[..., 0]) * mass - target, (e / total, q)
 
@@ -112,7 +114,8 @@ class BinaryCrossEntropy(Loss):
 
     def value(self, s: Array, y: Array) -> tuple[Array, tuple[Array, Array]]:
         xp = namespace_of(s=s)
-        positive = xp.maximum(s, xp.zeros((), dtype=s.dtype, device=s.device))
+        # taken by the real part, as `magnitude` is, so that both agree at 0 in a complex step
+        positive = xp.where(real(xp, s) < 0, xp.zeros((), dtype=s.dtype, device=s.device), s)
         return mean_over_outputs(positive - y * s + xp.log1p(xp.exp(-magnitude(xp, s)))), (s, y)
 
     def local(self, saved: tuple[Array, Array]) -> Array:

@@ -7,7 +7,7 @@ from typing import Any
 
 from handgrad.errors import ValueRangeError
 from handgrad.ops.arrays import Array, finite, floating, namespace_of, operand
-from handgrad.ops.base import Cache, Op
+from handgrad.ops.base import Cache, Op, match_upstream
 
 
 class L2Penalty(Op):
@@ -29,7 +29,9 @@ class L2Penalty(Op):
 
     def backward(self, dout: Any, cache: Cache) -> tuple[Array, ...]:
         w, strength = cache
-        return (2 * strength * operand(dout, w) * w,)
+        dout = operand(dout, w)
+        match_upstream(dout, ())
+        return (2 * strength * dout * w,)
 
     def jvp(self, tangents: Sequence[Any], cache: Cache) -> Array:
         w, strength = cache

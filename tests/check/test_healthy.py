@@ -1,0 +1,303 @@
+"""What is right passes: every op, loss, layer and hyperparameter, random networks, float32, kinks, torch."""
+
+import dataclasses
+
+import hypothesis.strategies as st
+import numpy as np
+import pytest
+from hypothesis import given, settings
+
+import handgrad.layers as L
+from handgrad import ops
+from handgrad.check import check_gradients
+from handgrad.layers.activations import ACTIVATIONS
+from handgrad.layers.gated import GATED
+from handgrad.models import Residual, Sequential, mlp
+
+RNG = np.random.default_rng(7)
+
+
+def normal(*shape):
+    return RNG.normal(size=shape)
+
+
+def positive(*shape):
+    return RNG.uniform(0.5, 2, shape)
+
+
+GATE = (normal(5, 4), normal(4, 3), normal(4, 3), normal(3), normal(3))
+LABELS = np.array([0, 2, 1, 1, 2])
+OPS = [
+    (ops.linear, (normal(5, 4), normal(4, 3), normal(3)), {}),
+    (ops.linear, (normal(2, 5, 4), normal(3, 4), None), {"layout": "out_in"}),
+    (ops.linear, (normal(5, 2, 2), normal(4, 3), normal(3)), {"flatten": True}),
+    (ops.matmul, (normal(2, 3, 4), normal(4, 5)), {}),
+    (ops.add, (normal(3, 4), normal(4)), {}),
+    (ops.subtract, (normal(3, 1), normal(4)), {}),
+    (ops.multiply, (normal(3, 4), normal(3, 1)), {}),
+    (ops.divide, (normal(3, 4), positive(4)), {}),
+    (ops.power, (positive(3, 4), normal(4)), {}),
+    (ops.maximum, (normal(3, 4), normal(4)), {}),
+    (ops.negative, (normal(3),), {}),
+    (ops.exp, (normal(3),), {}),
+    (ops.log, (positive(3),), {}),
+    (ops.sum, (normal(3, 4),), {"axis": 0}),
+    (ops.mean, (normal(3, 4),), {"axis": 1, "keepdims": True}),
+    (ops.max, (normal(3, 4),), {"axis": 1}),
+    (ops.reshape, (normal(3, 4),), {"shape": (2, -1)}),
+    (ops.identity, (normal(3),), {}),
+    (ops.sigmoid, (normal(3, 4) * 20,), {}),
+    (ops.tanh, (normal(3, 4),), {}),
+    (ops.relu, (normal(3, 4),), {}),
+    (ops.leaky_relu, (normal(3, 4),), {"alpha": 0.2}),
+    (ops.swish, (normal(3, 4),), {"beta": 1.7}),
+    (ops.gelu, (normal(3, 4),), {}),
+    (ops.gelu, (normal(3, 4),), {"approximate": "tanh"}),
+    (ops.softmax, (normal(3, 4),), {"temperature": 0.5, "axis": 0}),
+    (ops.softmax, (normal(3, 1),), {}),
+    (ops.layer_norm, (normal(5, 4), normal(4), normal(4)), {}),
+    (ops.dropout, (normal(5, 4),), {"rate": 0.4, "rng": 3}),
+    (ops.dropout, (normal(5, 4),), {"rate": 0.4, "rng": np.random.default_rng(3)}),
+    *((op, GATE, {}) for op in (ops.glu, ops.swiglu, ops.bilinear, ops.reglu, ops.geglu)),
+    (ops.glu, GATE[:3], {}),
+    (ops.hinge, (normal(5, 3), LABELS), {"margin": 0.5}),
+    (ops.cross_entropy, (normal(5, 3), LABELS), {"label_smoothing": 0.1, "sample_weight": positive(5)}),
+    (ops.cross_entropy, (normal(5, 3), LABELS), {"reduction": "none"}),
+    (ops.binary_cross_entropy, (normal(5, 3), RNG.random((5, 3))), {}),
+    (ops.binary_cross_entropy, (np.zeros((5, 3)), RNG.random((5, 3))), {}),
+    (ops.squared_error, (normal(5, 3), normal(5, 3)), {}),
+    (ops.huber, (normal(5, 3) * 3, normal(5, 3)), {"delta": 0.7}),
+    (ops.poisson, (normal(5, 3), positive(5, 3)), {}),
+    (ops.quantile, (normal(5, 3), normal(5, 3)), {"q": 0.8}),
+    (ops.l2, (normal(4, 3),), {"strength": 0.3}),
+]
+
+
+@pytest.mark.parametrize("method", ["complex", "central"])
+@pytest.mark.parametrize(("op", "inputs", "hyper"), OPS, ids=[f"{i}-{case[0].name}" for i, case in enumerate(OPS)])
+def test_ops(op, inputs, hyper, method):
+    report = check_gradients(op, *inputs, method=method, **hyper).raise_if_failed()
+    names = [name for name, x in zip(op.inputs, inputs, strict=False) if x is not None]
+    assert [row.name for row in report.rows] == names
+
+
+def test_every_op_is_covered():
+    all_ops = {name for name in ops.__all__ if isinstance(getattr(ops, name), ops.Op)}
+    assert {op.name for op, _, _ in OPS} == all_ops
+
+
+LAYERS = [
+    *(activation() for activation in ACTIVATIONS.values()),
+    *(gated(4, 3) for gated in GATED.values()),
+    L.Linear(4, 3),
+    L.Linear(4, 3, layout="out_in", bias=False),
+    L.LayerNorm(4),
+    L.Flatten(),
+    L.Dropout(0.5),
+    Residual(L.Linear(4, 4)),
+    Sequential([Sequential([L.Linear(4, 4), L.Tanh()]), Residual(L.SwiGLU(4, 4))]),
+]
+
+
+@pytest.mark.parametrize("layer", LAYERS, ids=lambda layer: type(layer).__name__)
+def test_layers(layer):
+    params = layer.init(0)
+    for train in (False, True):
+        report = check_gradients(layer, params, normal(5, 4), train=train, rng=3).raise_if_failed()
+        assert [row.name for row in report.rows] == ["x", *params]
+
+
+def test_a_layer_placed_twice():
+    shared = L.Linear(4, 4)
+    model = Sequential([shared, L.Tanh(), shared])
+    assert [row.name for row in check_gradients(model, model.init(0), normal(3, 4)).raise_if_failed().rows] == [
+        "x",
+        "0.weight",
+        "0.bias",
+    ]
+
+
+@pytest.mark.parametrize("name", L.losses.LOSSES)
+def test_whole_losses(name):
+    model = mlp([4, 6, 3], "tanh")
+    y = LABELS if L.loss(name).classifies else RNG.random((5, 3))
+    report = check_gradients(
+        model, model.init(0), normal(5, 4), y, loss=name, regularizer=L.L2(0.1), sample_weight=positive(5)
+    ).raise_if_failed()
+    assert len(report.rows) == 5
+
+
+def test_loss_objects():
+    check_gradients(L.CrossEntropy(0.1), normal(5, 3), LABELS).raise_if_failed()
+    check_gradients(L.Huber(0.3), normal(5, 3), normal(5, 3), reduction="none").raise_if_failed()
+
+
+def random_network(seed):
+    rng = np.random.default_rng(seed)
+    widths = [int(n) for n in rng.integers(1, 9, rng.integers(2, 6))]
+    model = mlp(
+        widths,
+        str(rng.choice([*ACTIVATIONS, *GATED])),
+        dropout=float(rng.choice([0, 0.4])),
+        layer_norm=bool(rng.random() < 0.3),
+        bias=bool(rng.random() < 0.8),
+    )
+    dtype = rng.choice([np.float32, np.float64])
+    x = rng.normal(size=(int(rng.integers(1, 9)), widths[0])) * rng.choice([0.01, 1, 10])
+    x = np.round(x) if rng.random() < 0.3 else x
+    params = model.init(seed, dtype=dtype)
+    if rng.random() < 0.1:
+        params.flat[:] = 0
+    return model, params, x.astype(dtype), rng
+
+
+@pytest.mark.parametrize("block", range(10))
+def test_200_random_networks_raise_no_false_alarm(block):
+    for seed in range(20 * block, 20 * block + 20):
+        model, params, x, rng = random_network(seed)
+        names = ["hinge", "cross_entropy", "binary_cross_entropy", "squared_error", "huber", "quantile"]
+        loss = L.loss(str(rng.choice(names)))
+        shape = (len(x), model.output_shape()[-1])
+        y = rng.integers(0, shape[1], shape[0]) if loss.classifies else rng.random(shape).astype(x.dtype)
+        whole = {"loss": loss, "regularizer": L.L2(0.01)} if rng.random() < 0.5 else {}
+        method = "central" if seed % 4 == 0 else "auto"
+        report = check_gradients(
+            model,
+            params,
+            x,
+            *([y] if whole else []),
+            train=seed % 2 == 0,
+            samples=12,
+            method=method,
+            seed=seed,
+            **whole,
+        )
+        assert report.ok, f"seed {seed}\n{report}"
+
+
+@settings(max_examples=40, deadline=None)
+@given(m=st.integers(1, 6), n_in=st.integers(1, 6), n_out=st.integers(1, 6), seed=st.integers(0, 1000))
+def test_pairs_of_any_shape(m, n_in, n_out, seed):
+    rng = np.random.default_rng(seed)
+
+    def forward(x, w, b):
+        h = np.tanh(x @ w + b)
+        return h, (x, w, h)
+
+    def backward(dout, cache):
+        x, w, h = cache
+        dz = dout * (1 - h * h)
+        return dz @ w.T, x.T @ dz, dz.sum(0)
+
+    check_gradients(
+        (forward, backward), rng.normal(size=(m, n_in)), rng.normal(size=(n_in, n_out)), rng.normal(size=n_out)
+    ).raise_if_failed()
+
+
+def test_one_relu_at_zero_is_reported_and_accepted():
+    report = check_gradients(ops.relu, np.array([[0.0, 1.0, -1.0], [2.0, 0.0, 0.0]])).raise_if_failed()
+    row = report["x"]
+    assert [kink.index for kink in row.kinks] == [(0, 0), (1, 1), (1, 2)]
+    for kink in row.kinks:
+        assert kink.gradient == 0
+        assert min(abs(kink.left), abs(kink.right)) < 1e-9 < max(abs(kink.left), abs(kink.right))
+    assert "3 entries stand on a kink" in str(report)
+
+
+@pytest.mark.parametrize("method", ["complex", "central"])
+@pytest.mark.parametrize(
+    ("op", "inputs"),
+    [
+        (ops.leaky_relu, (np.zeros((2, 3)),)),
+        (ops.maximum, (np.ones((2, 3)), np.ones(3))),
+        (ops.max, (np.ones((2, 3)),)),
+        (ops.hinge, (np.array([[1.0, 0.0, 2.0], [3.0, 3.0, 3.0]]), np.array([0, 1]))),
+        (ops.quantile, (np.zeros((2, 3)), np.zeros((2, 3)))),
+        (ops.reglu, (np.zeros((3, 2)), np.ones((2, 2)), np.ones((2, 2)), np.zeros(2), np.zeros(2))),
+    ],
+)
+def test_ties_and_zeros_are_no_false_alarm(op, inputs, method):
+    check_gradients(op, *inputs, method=method).raise_if_failed()
+
+
+def test_a_network_of_zeros_with_every_unit_on_its_kink():
+    model = mlp([4, 5, 5, 3], "leaky_relu")
+    params = model.init(0)
+    params.flat[:] = 0
+    check_gradients(model, params, normal(6, 4)).raise_if_failed()
+    check_gradients(model, model.init(1), np.zeros((6, 4))).raise_if_failed()
+
+
+def test_float32_is_run_as_given_and_proved_in_float64():
+    model = mlp([4, 6, 3])
+    report = check_gradients(model, model.init(0, dtype=np.float32), normal(5, 4).astype(np.float32)).raise_if_failed()
+    for row in report.rows:
+        assert row.dtype == "float32"
+        assert row.error < 1e-12
+        assert row.rounding < 1e-5
+    assert "float32" in str(report)
+
+
+def test_a_float32_gradient_that_overflows_fails():
+    # exp(90) is finite in float64 alone
+    report = check_gradients(ops.exp, np.array([1.0, 90.0], dtype=np.float32))
+    assert not report.ok
+
+
+def test_scalars_and_lists():
+    check_gradients(ops.multiply, 2.0, -3.0).raise_if_failed()
+    check_gradients(ops.softmax, [1.0, 2.0, 3.0]).raise_if_failed()
+
+    def forward(x, y):
+        return x * y, (x, y)
+
+    report = check_gradients((forward, lambda dout, c: (dout * c[1], dout * c[0])), 2.0, 5.0).raise_if_failed()
+    assert [row.shape for row in report.rows] == [(), ()]
+
+
+def test_empty_arrays_have_nothing_to_get_wrong():
+    assert check_gradients(ops.tanh, np.zeros((0, 3))).ok
+
+
+def test_steep_and_flat_functions():
+    check_gradients(ops.log, np.array([1e-6, 1e-3, 1.0, 1e6]), method="central").raise_if_failed()
+    check_gradients(ops.sigmoid, np.array([-700.0, -40.0, 0.0, 40.0, 700.0])).raise_if_failed()
+
+
+def test_a_users_layer_is_measured_by_central_differences():
+    class Square(L.Layer):
+        def forward(self, params, x, *, train=False, rng=None):
+            return x * abs(x), x
+
+        def backward(self, dout, cache):
+            return 2 * dout * abs(cache), {}
+
+    model = Sequential([L.Linear(3, 3), Square()])
+    report = check_gradients(model, model.init(0), normal(4, 3)).raise_if_failed()
+    assert report.method == "central"
+
+
+def test_same_seed_same_report():
+    model, params, x, _ = random_network(1)
+    first, second = (dataclasses.replace(check_gradients(model, params, x, seed=5), seconds=0) for _ in range(2))
+    assert str(first) == str(second)
+
+
+def test_inputs_are_left_alone():
+    model = mlp([4, 6, 3])
+    params, x = model.init(0), normal(5, 4)
+    flat, before = params.flat.copy(), x.copy()
+    params.flat.flags.writeable = x.flags.writeable = False
+    check_gradients(model, params, x).raise_if_failed()
+    assert np.array_equal(params.flat, flat)
+    assert np.array_equal(x, before)
+
+
+def test_torch_arrays():
+    torch = pytest.importorskip("torch")
+    model = mlp([4, 6, 3])
+    params = {name: torch.tensor(value, dtype=torch.float32) for name, value in model.init(0).items()}
+    x, y = torch.randn(5, 4), torch.tensor([0, 1, 2, 1, 0])
+    report = check_gradients(model, params, x, y, loss="cross_entropy", regularizer=L.L2(0.1)).raise_if_failed()
+    assert all(row.rounding < 1e-4 for row in report.rows)
+    assert "torch.float32" in str(report)
