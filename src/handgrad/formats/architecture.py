@@ -96,8 +96,8 @@ def build(entries: Any) -> Layer:
     if not isinstance(entries, list) or not entries:
         raise FormatError(f"the architecture must be a list of layers, got {_short(entries)}")
     for place, entry in enumerate(entries):
-        if not isinstance(entry, dict) or entry.get("type") not in LAYERS:
-            given = entry.get("type") if isinstance(entry, dict) else entry
+        given = entry.get("type") if isinstance(entry, dict) else entry
+        if not isinstance(entry, dict) or not isinstance(given, str) or given not in LAYERS:
             raise FormatError(
                 f"layer {place} of the architecture has the unknown type {_short(given)}; "
                 f"this version knows {', '.join(LAYERS)}"
@@ -158,7 +158,8 @@ def _references(entry: Entry) -> list[Any]:
 
 
 def _within_bounds(entries: list[Entry]) -> None:
-    places, depth = [], []
+    places: list[int] = []
+    depth: list[int] = []
     for entry in entries:
         references = _references(entry)
         places.append(1 + sum(places[index] for index in references))

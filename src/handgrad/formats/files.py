@@ -1,12 +1,11 @@
 """One model, one file: safetensors, with the architecture and whatever the caller adds in its metadata.
 
-Metadata:  "format"        "handgrad"
-           "version"       "1"
-           "architecture"  JSON, see architecture.py
-           "metadata"      JSON, the caller's
+The metadata has one key, "handgrad", whose value is JSON:
 
-The tensors have the parameters' names and shapes, which are PyTorch's where the layout is: any safetensors reader opens
-them.
+    {"version": 1, "architecture": [see architecture.py], "metadata": {the caller's}}
+
+One key, as safetensors writes several in a random order, and the same model shall give the same bytes. The tensors have
+the parameters' names and shapes, which are PyTorch's where the layout is: any safetensors reader opens them.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ from handgrad.layers.base import Layer
 from handgrad.layers.parameters import Parameters
 from handgrad.ops.arrays import Array
 
-FORMAT, VERSION = "handgrad", "1"
+KEY, VERSION = "handgrad", 1
 DTYPES = {"F16": np.float16, "F32": np.float32, "F64": np.float64}
 
 
@@ -56,13 +55,13 @@ def save(model: Layer, params: Mapping[str, Array], path: str | os.PathLike[str]
     size = sum(math.prod(spec.shape) for spec in specs.values())
     packed = Parameters(specs, np.empty(size, dtype)).pack(arrays)  # refuses what does not fit the model
     try:
-        extra = json.dumps(metadata, allow_nan=False)
+        content = {"version": VERSION, "architecture": architecture, "metadata": metadata}
+        header = json.dumps(content, allow_nan=False)
     except (TypeError, ValueError) as error:
         raise FormatError(f"metadata must hold what JSON can, finite numbers, text, lists and dicts: {error}") from None
-    header = {"format": FORMAT, "version": VERSION, "architecture": json.dumps(architecture), "metadata": extra}
-    content = safetensors.numpy.save(dict(packed), header)
+    data = safetensors.numpy.save(dict(packed), {KEY: header})
     with replacing(path) as file:
-        file.write(content)
+        file.write(data)
 
 
 def load(path: str | os.PathLike[str]) -> tuple[Layer, Parameters, dict[str, Any]]:
@@ -77,12 +76,8 @@ def load(path: str | os.PathLike[str]) -> tuple[Layer, Parameters, dict[str, Any
     path.open("rb").close()  # the system's own words for a file that is not there or not readable
     try:
         with safetensors.safe_open(path, framework="numpy") as file:
-            header = file.metadata() or {}
-            _expect_version(path, header)
-            model = build(_json(path, header, "architecture"))
-            metadata = _json(path, header, "metadata")
-            if not isinstance(metadata, dict):
-                raise FormatError("its metadata is not a mapping")
+            architecture, metadata = _parse(file.metadata() or {})
+            model = build(architecture)
             params = _read(model, file)
     except FormatError as error:
         raise FormatError(f"{str(path)!r}: {error}") from None
@@ -91,26 +86,22 @@ def load(path: str | os.PathLike[str]) -> tuple[Layer, Parameters, dict[str, Any
     return model, params, metadata
 
 
-def _expect_version(path: Path, header: Mapping[str, str]) -> None:
-    if header.get("format") != FORMAT:
-        raise FormatError(
-            f"a safetensors file without an architecture: its metadata must say format {FORMAT!r}, "
-            f"got {header.get('format')!r}; it was not written by handgrad.save"
-        )
-    if header.get("version") != VERSION:
-        raise FormatError(
-            f"the file has format version {header.get('version')!r}, this version of Handgrad reads {VERSION!r}; "
-            "a newer Handgrad may read it"
-        )
-
-
-def _json(path: Path, header: Mapping[str, str], key: str) -> Any:
+def _parse(header: Mapping[str, str]) -> tuple[Any, dict[str, Any]]:
+    """The architecture and the caller's metadata."""
+    if KEY not in header:
+        raise FormatError(f"a safetensors file without an architecture: its metadata has no {KEY!r}")
     try:
-        return json.loads(header[key])
-    except KeyError:
-        raise FormatError(f"it has no {key!r} in its metadata") from None
+        content = json.loads(header[KEY])
     except (ValueError, RecursionError) as error:
-        raise FormatError(f"{key!r} in its metadata is not JSON: {error}") from None
+        raise FormatError(f"its metadata is not JSON: {error}") from None
+    version = content.get("version") if isinstance(content, dict) else None
+    if version != VERSION:
+        raise FormatError(
+            f"the file has format version {version!r:.60}, and this Handgrad reads {VERSION}; a newer one may read it"
+        )
+    if not isinstance(content.get("metadata"), dict):
+        raise FormatError("its metadata is not a mapping")
+    return content.get("architecture"), content["metadata"]
 
 
 def _read(model: Layer, file: Any) -> Parameters:

@@ -1,0 +1,1 @@
+"""The command `handgrad`: train on a table, predict with what was learnt."""

@@ -1,0 +1,192 @@
+"""The command `handgrad`: its options, and nothing heavy, so that --help is there at once."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from enum import StrEnum
+from typing import Annotated, Any
+
+import typer
+
+from handgrad.cli.faults import UsageError, explained
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+TABLES = "CSV, TSV, Parquet or JSON lines"
+DATA, MODEL, TRAINING, OUTPUT = "Data", "Model", "Training", "Output"
+
+
+class TaskName(StrEnum):
+    """What the target is."""
+
+    auto = "auto"
+    classification = "classification"
+    regression = "regression"
+
+
+class DType(StrEnum):
+    """The precision of the parameters."""
+
+    float32 = "float32"
+    float64 = "float64"
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(f"handgrad {version('handgrad')}")
+        raise typer.Exit
+
+
+@app.callback()
+def handgrad(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Multilayer perceptrons with every gradient written out by hand.
+
+    Start with [bold]handgrad train[/bold]: it trains on handwritten digits in a few seconds.
+    """
+
+
+Runs = Annotated[str, typer.Option(metavar="DIR", help="The folder of the runs.", rich_help_panel=OUTPUT)]
+Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.", rich_help_panel=OUTPUT)]
+
+
+def _option(panel: str, help_text: str, *names: str, **settings: Any) -> Any:
+    return typer.Option(*names, help=help_text, rich_help_panel=panel, **settings)
+
+
+@app.command()
+def train(
+    data: Annotated[
+        str | None, typer.Argument(metavar="[DATA]", help=f"A table: {TABLES}. Left out: scikit-learn's digits.")
+    ] = None,
+    target: Annotated[str | None, _option(DATA, "The column to predict.", metavar="COLUMN")] = None,
+    task: Annotated[TaskName, _option(DATA, "What the target is; auto looks at its values.")] = TaskName.auto,
+    ignore: Annotated[list[str] | None, _option(DATA, "A column to leave out; repeatable.", metavar="COLUMN")] = None,
+    test: Annotated[float, _option(DATA, "The share of the rows to test on.")] = 0.2,
+    validation: Annotated[float, _option(DATA, "The share of the rest to choose the best epoch by.")] = 0.1,
+    hidden: Annotated[str, _option(MODEL, "Widths of the hidden layers, or 0 for none.", metavar="N,N")] = "256,128",
+    activation: Annotated[str, _option(MODEL, "relu, gelu, swish, tanh, swiglu, ...", metavar="NAME")] = "relu",
+    dropout: Annotated[float, _option(MODEL, "The share of units dropped in training.")] = 0.3,
+    dtype: Annotated[DType, _option(MODEL, "The precision.")] = DType.float32,
+    optimizer: Annotated[
+        str, _option(TRAINING, "sgd, momentum, nesterov, rmsprop, adam, adamw.", metavar="NAME")
+    ] = "adamw",
+    learning_rate: Annotated[
+        float | None, _option(TRAINING, "The highest rate of the one-cycle schedule; by default the optimizer's.")
+    ] = None,
+    batch_size: Annotated[int, _option(TRAINING, "Rows a step.", min=1)] = 64,
+    epochs: Annotated[int, _option(TRAINING, "Passes over the training part, at most.", min=1)] = 40,
+    patience: Annotated[int, _option(TRAINING, "Epochs without a better validation loss before it stops.", min=1)] = 15,
+    l2: Annotated[float, _option(TRAINING, "The strength of the penalty on squared weights.")] = 0.0,
+    label_smoothing: Annotated[float, _option(TRAINING, "The share of each label spread over all classes.")] = 0.01,
+    seed: Annotated[int, _option(TRAINING, "Decides the parts, the first values and the order.", min=0)] = 0,
+    name: Annotated[str | None, _option(OUTPUT, "The run's name; by default numbered, as digits-1.")] = None,
+    runs: Runs = "runs",
+    quiet: Annotated[bool, _option(OUTPUT, "Print the run's folder alone.", "--quiet", "-q")] = False,
+    progress: Annotated[bool, _option(OUTPUT, "Show a progress bar on a terminal.")] = True,
+    debug: Debug = False,
+) -> None:
+    """Train a network on a table, test it, prove its gradients, and keep it as a run.
+
+    [dim]handgrad train[/dim]
+    [dim]handgrad train cars.csv --target price[/dim]
+    """
+    with explained(debug):
+        from handgrad.cli.tasks import Options
+        from handgrad.cli.train import train as run_command
+
+        options = Options(
+            data=data,
+            target=target,
+            task=task.value,
+            ignore=tuple(ignore or ()),
+            test=_share("--test", test),
+            validation=_share("--validation", validation),
+            hidden=_widths(hidden),
+            activation=activation,
+            dropout=dropout,
+            optimizer=optimizer,
+            learning_rate=learning_rate,
+            batch_size=batch_size,
+            epochs=epochs,
+            patience=patience,
+            l2=l2,
+            label_smoothing=label_smoothing,
+            dtype=dtype.value,
+            seed=seed,
+            name=name,
+            runs=runs,
+        )
+        if not run_command(options, quiet=quiet, progress=progress):
+            raise typer.Exit(1)
+
+
+@app.command()
+def predict(
+    run: Annotated[str, typer.Argument(metavar="RUN", help="A run: its name, its folder or its model file.")],
+    data: Annotated[str, typer.Argument(metavar="DATA", help=f"A table: {TABLES}.")],
+    output: Annotated[
+        str | None, typer.Option(metavar="FILE", help="The CSV file to write; by default it is printed.")
+    ] = None,
+    probabilities: Annotated[
+        bool, typer.Option("--probabilities", help="Add a column for each class with its probability.")
+    ] = False,
+    runs: Runs = "runs",
+    debug: Debug = False,
+) -> None:
+    """Predict the rows of a table with a run, as CSV.
+
+    Columns that the model does not know are left alone. Values that a text column did not have in training count as
+    "other", and are reported.
+    """
+    with explained(debug):
+        from handgrad.cli.predict import predict as run_command
+
+        run_command(run, data, output=output, probabilities=probabilities, runs=runs)
+
+
+def _share(name: str, value: float) -> float:
+    if not 0 < value < 1:
+        raise UsageError(f"{name} must be above 0 and below 1, such as 0.2 for a fifth of the rows, got {value:g}")
+    return value
+
+
+def _widths(text: str) -> tuple[int, ...]:
+    try:
+        widths = tuple(int(part) for part in text.split(","))
+    except ValueError:
+        widths = (-1,)
+    if widths == (0,):
+        return ()
+    if min(widths) < 1:
+        raise UsageError(f"--hidden must be widths of at least 1, such as 128,64, or 0 for none, got {text!r}")
+    return widths
+
+
+def _stop(number: int, frame: object) -> None:
+    raise SystemExit(128 + number)  # unlike the signal's own way, this cleans up
+
+
+def main() -> None:
+    """The console script."""
+    signal.signal(signal.SIGTERM, _stop)
+    for stream in (sys.stdout, sys.stderr):  # a terminal that can't show a letter is no reason to fail
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")
+    app()
+
+
+if __name__ == "__main__":
+    main()

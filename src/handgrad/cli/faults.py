@@ -1,0 +1,66 @@
+"""Faults a user can do something about: one line that says what was given and what to do, no traceback."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from difflib import get_close_matches
+
+import typer
+
+from handgrad.errors import HandgradError
+
+
+class InputError(HandgradError, ValueError):
+    """What the user gave the command can't be used: a file, a column, an option."""
+
+
+class UsageError(InputError):
+    """The command line itself is not right; the exit code is 2, as for an unknown option."""
+
+
+@contextmanager
+def explained(debug: bool) -> Iterator[None]:
+    """Turn expected faults into a red line on stderr and an exit code; with `debug`, let them show their traceback."""
+    try:
+        yield
+    except (HandgradError, OSError, MemoryError, KeyboardInterrupt) as error:
+        if debug:
+            raise
+        if isinstance(error, BrokenPipeError):  # the reader of our output, such as `head`, has had enough
+            raise typer.Exit(0) from None
+        print_error(words(error))
+        code = 130 if isinstance(error, KeyboardInterrupt) else 2 if isinstance(error, UsageError) else 1
+        raise typer.Exit(code) from None
+
+
+def words(error: BaseException) -> str:
+    """The fault in one sentence."""
+    if isinstance(error, KeyboardInterrupt):
+        return "interrupted before there was anything to keep; nothing was written"
+    if isinstance(error, MemoryError):
+        return f"out of memory: {error or 'the data does not fit'}; nothing was written"
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror.lower()}" if error.filename else error.strerror.lower()
+    return str(error)
+
+
+def print_error(message: str) -> None:
+    """`error: message` on stderr, red where there are colours."""
+    from rich.console import Console
+    from rich.text import Text
+
+    Console(stderr=True, soft_wrap=True).print(Text.assemble(("error: ", "bold red"), message))
+
+
+def did_you_mean(given: str, names: list[str]) -> str:
+    """ "; did you mean 'x'?" where a name is close to the one given, else ""."""
+    folded = {name.casefold(): name for name in names}
+    near = get_close_matches(given.casefold(), folded, 1)
+    return f"; did you mean {folded[near[0]]!r}?" if near else ""
+
+
+def listed(names: list[str], most: int = 12) -> str:
+    """The names, separated by commas; past `most` of them, how many more there are."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more

@@ -1,0 +1,132 @@
+"""Run folders: what a training left behind, complete or not there at all.
+
+runs/NAME/model.safetensors   the model, with its preprocessing in the metadata
+runs/NAME/config.json         the options, versions, data and results
+runs/NAME/history.jsonl       one row an epoch
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from handgrad.cli.faults import InputError, did_you_mean, listed
+from handgrad.formats import load
+from handgrad.formats.atomic import sync_folder
+
+MODEL, CONFIG, HISTORY = "model.safetensors", "config.json", "history.jsonl"
+
+
+@dataclass
+class NewRun:
+    """A run being made. `folder` is a hidden one beside where the run will be; `commit` moves it there."""
+
+    parent: Path
+    stem: str  # the name, or what the numbered name begins with
+    fixed: bool
+    folder: Path
+
+    def write_json(self, name: str, data: Mapping[str, Any]) -> None:
+        """data: of JSON's types; numbers that are not finite become null."""
+        self._write(name, json.dumps(_plain(data), indent=2, allow_nan=False) + "\n")
+
+    def write_rows(self, name: str, rows: Iterable[Mapping[str, Any]]) -> None:
+        """One line of JSON for each row."""
+        self._write(name, "".join(json.dumps(_plain(row), allow_nan=False) + "\n" for row in rows))
+
+    def commit(self) -> Path:
+        """Give the run its name. Raises InputError when another process has taken a fixed name meanwhile."""
+        os.chmod(self.folder, 0o755)  # mkdtemp's lets nobody else read
+        sync_folder(self.folder)
+        while True:
+            place = self.parent / (self.stem if self.fixed else _next_name(self.parent, self.stem))
+            try:
+                os.rename(self.folder, place)  # fails where a run is already, at the same moment even
+            except OSError:
+                if not place.exists():
+                    raise
+                if self.fixed:
+                    raise InputError(_taken(place)) from None
+                continue
+            sync_folder(self.parent)
+            return place
+
+    def _write(self, name: str, text: str) -> None:
+        with (self.folder / name).open("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+
+
+@contextmanager
+def new_run(parent: Path, name: str | None, stem: str) -> Iterator[NewRun]:
+    """A run to fill and `commit`. Whatever else happens, nothing is left behind.
+
+    It is made before training starts, so that a folder that can't be written to is found out in time.
+    """
+    if name is not None:
+        if not re.fullmatch(r"[^\W_][\w.+-]*", name):
+            raise InputError(
+                f"--name must begin with a letter or digit and hold letters, digits, '.', '_', '+' and '-' alone, "
+                f"got {name!r}"
+            )
+        if (parent / name).exists():
+            raise InputError(_taken(parent / name))
+    made = [folder for folder in (parent, *parent.parents) if not folder.exists()]  # the innermost first
+    parent.mkdir(parents=True, exist_ok=True)
+    folder = Path(tempfile.mkdtemp(prefix=".unfinished-", dir=parent))
+    stem = re.sub(r"[^\w+-]+", "-", stem).strip("-_") or "run"
+    try:
+        yield NewRun(parent, name or stem, name is not None, folder)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        for created in made:
+            if created.is_dir() and not any(created.iterdir()):
+                created.rmdir()
+
+
+def open_run(run: str, parent: Path) -> tuple[Any, Any, dict[str, Any], Path]:
+    """(model, params, metadata, its path) of a run given by its folder, its model file, or its name under `parent`."""
+    candidates = (Path(run), parent / run)
+    found = next((path for path in candidates if path.exists()), None)
+    if found is None:
+        names = run_names(parent)
+        there = f"the runs in {str(parent)!r} are {listed(names)}" if names else f"there are no runs in {str(parent)!r}"
+        raise InputError(f"there is no run {run!r}{did_you_mean(run, names)}; {there}")
+    path = found / MODEL if found.is_dir() else found
+    if not path.exists():
+        raise InputError(f"the folder {str(found)!r} is no run: it has no {MODEL}")
+    return (*load(path), path)
+
+
+def run_names(parent: Path) -> list[str]:
+    """The names of the runs in a folder."""
+    return sorted(path.parent.name for path in parent.glob(f"*/{MODEL}")) if parent.is_dir() else []
+
+
+def _taken(place: Path) -> str:
+    return f"there is a run {str(place)!r} already; give another --name, or remove that folder"
+
+
+def _next_name(parent: Path, stem: str) -> str:
+    taken = (re.fullmatch(rf"{re.escape(stem)}-(\d+)", path.name) for path in parent.iterdir())
+    return f"{stem}-{1 + max((int(match[1]) for match in taken if match), default=0)}"
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(name): _plain(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if hasattr(value, "item"):
+        value = value.item()
+    return None if isinstance(value, float) and not math.isfinite(value) else value

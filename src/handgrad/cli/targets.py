@@ -1,0 +1,137 @@
+"""The column to predict: what task it makes, how its values are encoded, and how scores are turned back into them."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any, Self
+
+import numpy as np
+
+from handgrad.cli.faults import InputError
+from handgrad.cli.tables import Column, check_finite
+from handgrad.formats import FormatError
+
+FEW_VALUES = 20  # whole numbers of at most so many different values are classes
+ROWS_A_VALUE = 10  # ... where each has so many rows on average
+TASKS = ("classification", "regression")
+
+
+@dataclass(frozen=True)
+class Classes:
+    """A target of classes. Scores (m, classes) are logits in the order of `labels`."""
+
+    name: str
+    labels: tuple[str, ...]
+    task = "classification"
+
+    @classmethod
+    def learn(cls, column: Column) -> Self:
+        texts = column.texts()
+        labels = tuple(sorted(set(texts.tolist()), key=_numbers_first))
+        if len(labels) < 2:
+            raise InputError(
+                f"target {column.name!r} holds one class, {labels[0]!r}, in all {len(texts)} rows; "
+                "classification needs two or more"
+            )
+        if len(labels) > max(2, len(texts) / 2):
+            raise InputError(
+                f"target {column.name!r} holds {len(labels)} different values in {len(texts)} rows, "
+                f"such as {labels[0]!r}; classes must come more than once"
+                + ("" if column.kind == "text" else "; --task regression predicts numbers")
+            )
+        return cls(column.name, labels)
+
+    @property
+    def outputs(self) -> int:
+        return len(self.labels)
+
+    def encode(self, column: Column) -> np.ndarray:
+        """The label of each row, as an index into `labels`."""
+        places = {label: place for place, label in enumerate(self.labels)}
+        return np.array([places[text] for text in column.texts().tolist()], dtype=np.int64)
+
+    def decode(self, scores: np.ndarray) -> np.ndarray:
+        """The predicted label of each row."""
+        return np.array(self.labels, dtype=object)[scores.argmax(axis=1)]
+
+    def __str__(self) -> str:
+        shown = ", ".join(self.labels[:10]) + (", ..." if len(self.labels) > 10 else "")
+        return f"{len(self.labels)} classes: {shown}"
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """A target of numbers, standardised for training. Scores (m, 1) are in units of `std` from `mean`."""
+
+    name: str
+    mean: float
+    std: float
+    outputs = 1
+    task = "regression"
+
+    @classmethod
+    def learn(cls, column: Column) -> Self:
+        """column: the training part's."""
+        values = column.values.astype(float)
+        if not values.std() > 1e-12 * max(1.0, float(np.abs(values).max())):
+            raise InputError(
+                f"target {column.name!r} holds one value, {values[0]:g}, in all {len(values)} rows of the training "
+                "part; there is nothing to learn"
+            )
+        return cls(column.name, float(values.mean()), float(values.std()))
+
+    def encode(self, column: Column) -> np.ndarray:
+        """(rows, 1), mean 0 and standard deviation 1 over the training part."""
+        return ((column.values.astype(float) - self.mean) / self.std)[:, None]
+
+    def decode(self, scores: np.ndarray) -> np.ndarray:
+        """The predicted number of each row, in the column's own units and the scores' dtype."""
+        return (scores[:, 0].astype(float) * self.std + self.mean).astype(scores.dtype)
+
+    def __str__(self) -> str:
+        return f"numbers, mean {self.mean:.4g}, standard deviation {self.std:.4g}"
+
+
+Target = Classes | Quantity
+
+
+def task_of(column: Column, wanted: str) -> tuple[str, str]:
+    """(the task, why) for a target without empty cells. wanted: "auto", or a task of the user's choice."""
+    if column.kind == "other":
+        raise InputError(f"target {column.name!r} holds lists or records; expected text, truth values or numbers")
+    if wanted == "regression" and column.kind == "text":
+        raise InputError(
+            f"target {column.name!r} holds text, such as {column.values[0]!r}; regression needs numbers, "
+            "and --task classification takes text"
+        )
+    check_finite(column)
+    if wanted != "auto":
+        return wanted, "as asked"
+    if column.kind in ("text", "boolean"):
+        return "classification", {"text": "text", "boolean": "truth values"}[column.kind]
+    values = column.values.astype(float)
+    different = len(np.unique(values))
+    whole = column.kind != "time" and bool(np.all(values == np.round(values)))
+    if whole and different <= max(2, min(FEW_VALUES, len(values) // ROWS_A_VALUE)):
+        return "classification", "few whole numbers (--task regression for a number)"
+    return "regression", "numbers" if not whole else "many whole numbers (--task classification for a class)"
+
+
+def to_json(target: Target) -> dict[str, Any]:
+    return {"task": target.task, **asdict(target)}
+
+
+def from_json(data: Any) -> Target:
+    try:
+        if data["task"] == "classification":
+            return Classes(data["name"], tuple(data["labels"]))
+        return Quantity(data["name"], float(data["mean"]), float(data["std"]))
+    except (KeyError, TypeError, ValueError) as error:
+        raise FormatError(f"the model's target can't be read: {error!r}") from None
+
+
+def _numbers_first(label: str) -> tuple[int, float, str]:
+    try:
+        return 0, float(label), label
+    except ValueError:
+        return 1, 0.0, label
