@@ -1,3 +1,5 @@
+__version__: str
+
 from . import errors as errors
 from . import initializers as initializers
 from . import layers as layers
@@ -7,6 +9,9 @@ from .check import GradientError as GradientError
 from .check import GradientReport as GradientReport
 from .check import check_gradients as check_gradients
 from .engines import value_and_grad as value_and_grad
+from .formats import FormatError as FormatError
+from .formats import load as load
+from .formats import save as save
 from .layers import GEGLU as GEGLU
 from .layers import GELU as GELU
 from .layers import GLU as GLU

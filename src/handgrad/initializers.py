@@ -17,8 +17,8 @@ Initializer = Callable[[np.random.Generator, tuple[int, ...]], np.ndarray]
 
 
 def _fans(shape: tuple[int, ...]) -> tuple[int, int]:
-    """(fan-in, fan-out): the length of the first axis and of the rest; a width of 0 counts as 1."""
-    return max(shape[0], 1), max(math.prod(shape[1:]), 1)
+    """(fan-in, fan-out): the length of the first axis and of the rest; a width of 0, or none, counts as 1."""
+    return max(math.prod(shape[:1]), 1), max(math.prod(shape[1:]), 1)
 
 
 def he_normal(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
-from threadpoolctl import threadpool_limits
 
 from handgrad.check.compare import TOLERANCE, Finding, Judge, Neighbourhood, chosen_entries, compare
 from handgrad.check.habits import Habits, observe
@@ -17,9 +15,9 @@ from handgrad.check.numeric import Point
 from handgrad.check.report import ArrayReport, GradientReport, Kinked
 from handgrad.check.targets import Target, lift, target_of, to_numpy
 from handgrad.errors import DeviceError, ValueRangeError
+from handgrad.threads import blas_threads
 
 METHODS = ("auto", "complex", "central")
-_ONE_AT_A_TIME = threading.RLock()  # the limit on threads is the process's: two checks must not restore it crosswise
 
 
 def check_gradients(
@@ -82,7 +80,7 @@ def check_gradients(
         method = "complex" if native.ours else "central"
     tolerance = TOLERANCE[method] if tolerance is None else tolerance
     # what is not finite is reported, not warned of; and many small products are no work for many threads
-    with np.errstate(all="ignore"), _ONE_AT_A_TIME, threadpool_limits(1, user_api="blas"):
+    with np.errstate(all="ignore"), blas_threads(1):
         habits = observe(native, seed)
         problems = list(habits.problems)
         if habits.finite:

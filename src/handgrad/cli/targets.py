@@ -118,10 +118,12 @@ def task_of(column: Column, wanted: str) -> tuple[str, str]:
 
 
 def to_json(target: Target) -> dict[str, Any]:
+    """The target as plain data, for a model file's metadata."""
     return {"task": target.task, **asdict(target)}
 
 
 def from_json(data: Any) -> Target:
+    """The target from what `to_json` gave."""
     try:
         if data["task"] == "classification":
             return Classes(data["name"], tuple(data["labels"]))

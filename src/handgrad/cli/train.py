@@ -6,10 +6,8 @@ import csv
 import platform
 import shlex
 from collections.abc import Iterable
-from contextlib import AbstractContextManager
 from dataclasses import asdict, replace
 from importlib.metadata import version
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +32,6 @@ from handgrad.training import Result, fit, predict
 
 PEAK_RATES = {SGD: 0.05, RMSprop: 1e-3, Adam: 5e-3, AdamW: 5e-3}
 CHECKED_ROWS = 32
-SMALL_PRODUCT = 2**26  # multiplications and additions of one layer's step: a few milliseconds of one core
 
 
 def train(options: Options, *, quiet: bool, progress: bool) -> bool:
@@ -53,16 +50,15 @@ def train(options: Options, *, quiet: bool, progress: bool) -> bool:
         widths = [task.features.width, *options.hidden, task.target.outputs]
         model = mlp(widths, options.activation, dropout=options.dropout)
         _show_plan(report, options, task, model, widths)
-        with _cores(options.batch_size, widths):
-            result = _fit(model, task, loss, optimizer, regularizer, options, progress and not quiet)
-            report.facts([("trained", _outcome(result))])
-            scores = [
-                constant_guess(task.target, task.train, task.test),
-                linear_model(task.target, task.train, task.test),
-                score("this MLP", task.target, predict(model, result.params, task.test[0]), task.test[1]),
-            ]
-            report.scores(scores, len(task.test[1]))
-            check = _check(task, result, loss, regularizer, options)
+        result = _fit(model, task, loss, optimizer, regularizer, options, progress and not quiet)
+        report.facts([("trained", _outcome(result))])
+        scores = [
+            constant_guess(task.target, task.train, task.test),
+            linear_model(task.target, task.train, task.test),
+            score("this MLP", task.target, predict(model, result.params, task.test[0]), task.test[1]),
+        ]
+        report.scores(scores, len(task.test[1]))
+        check = _check(task, result, loss, regularizer, options)
         report.gradients(check, min(CHECKED_ROWS, len(task.train[1])))
         _write(run, options, task, result, scores, check)
         folder = run.commit()
@@ -103,14 +99,6 @@ def _fit(
     if not result.best_epoch:
         raise KeyboardInterrupt  # there is nothing yet to keep
     return result
-
-
-def _cores(batch_size: int, widths: list[int]) -> AbstractContextManager[object]:
-    """One core for small products: sharing them out costs more than it saves, and far more on a busy machine."""
-    from threadpoolctl import threadpool_limits
-
-    largest = batch_size * max(n_in * n_out for n_in, n_out in pairwise(widths))
-    return threadpool_limits(1 if largest < SMALL_PRODUCT else None)
 
 
 def _optimizer(options: Options) -> Optimizer:

@@ -13,35 +13,35 @@ from handgrad.layers.base import Layer, Shape
 from handgrad.ops.arrays import finite, positive, unit_axis
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Identity(Layer):
     """y = x."""
 
     op = ops.identity
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Sigmoid(Layer):
     """y = 1 / (1 + exp(-x)), in (0, 1)."""
 
     op = ops.sigmoid
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Tanh(Layer):
     """y = tanh(x), in (-1, 1)."""
 
     op = ops.tanh
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class ReLU(Layer):
     """y = max(x, 0); at 0 the slope is 0."""
 
     op = ops.relu
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class LeakyReLU(Layer):
     """y = x where x > 0, otherwise alpha x; at 0 the slope is alpha."""
 
@@ -55,7 +55,7 @@ class LeakyReLU(Layer):
         return {"alpha": self.alpha}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Swish(Layer):
     """y = x sigmoid(beta x); beta = 1 is SiLU."""
 
@@ -69,7 +69,7 @@ class Swish(Layer):
         return {"beta": self.beta}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class GELU(Layer):
     """y = x Phi(x); approximate="tanh" takes the usual approximation of Phi."""
 
@@ -84,7 +84,7 @@ class GELU(Layer):
         return {"approximate": self.approximate}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Softmax(Layer):
     """p = softmax(x / temperature) over one axis. Losses take scores: do not put it before cross-entropy."""
 

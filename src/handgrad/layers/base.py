@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Hashable, Mapping
 from typing import Any, ClassVar
 
@@ -37,6 +38,19 @@ class Layer:
     def hyper(self) -> dict[str, Any]:
         """The keyword arguments for the op."""
         return {}
+
+    def __repr__(self) -> str:
+        """As it would be written: arguments that have their default are left out."""
+        parts = []
+        for name, argument in inspect.signature(type(self)).parameters.items():
+            value = getattr(self, "initializer" if name == "init" else name, ...)
+            if value is ...:  # a class of the user's own may keep its arguments elsewhere
+                continue
+            if argument.default is argument.empty:
+                parts.append(repr(list(value) if isinstance(value, tuple) else value))
+            elif value != argument.default:
+                parts.append(f"{name}={getattr(value, '__name__', None) or repr(value)}")
+        return f"{type(self).__name__}({', '.join(parts)})"
 
     def output_shape(self, shape: Shape = None) -> Shape:
         """The shape of one sample's output from the shape of its input; None where it can't be known.

@@ -13,7 +13,7 @@ from handgrad.ops.arrays import Array
 from handgrad.ops.base import Cache
 
 
-@dataclass(frozen=True, init=False)
+@dataclass(frozen=True, init=False, repr=False)
 class Gated(Layer):
     """(x W1 + b1) * f(x W2 + b2), from n_in features to n_out; subclasses choose f.
 
@@ -46,35 +46,35 @@ class Gated(Layer):
         return dict(zip(self.parameters(), grads, strict=False))
 
 
-@dataclass(frozen=True, init=False)
+@dataclass(frozen=True, init=False, repr=False)
 class GLU(Gated):
     """(x W1 + b1) * sigmoid(x W2 + b2). Dauphin et al. (2017)."""
 
     op = ops.glu
 
 
-@dataclass(frozen=True, init=False)
+@dataclass(frozen=True, init=False, repr=False)
 class SwiGLU(Gated):
     """(x W1 + b1) * swish(x W2 + b2). Shazeer (2020)."""
 
     op = ops.swiglu
 
 
-@dataclass(frozen=True, init=False)
+@dataclass(frozen=True, init=False, repr=False)
 class Bilinear(Gated):
     """(x W1 + b1) * (x W2 + b2). Shazeer (2020)."""
 
     op = ops.bilinear
 
 
-@dataclass(frozen=True, init=False)
+@dataclass(frozen=True, init=False, repr=False)
 class ReGLU(Gated):
     """(x W1 + b1) * max(x W2 + b2, 0). Shazeer (2020)."""
 
     op = ops.reglu
 
 
-@dataclass(frozen=True, init=False)
+@dataclass(frozen=True, init=False, repr=False)
 class GEGLU(Gated):
     """(x W1 + b1) * gelu(x W2 + b2). Shazeer (2020)."""
 

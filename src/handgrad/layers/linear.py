@@ -35,7 +35,7 @@ class Transposed:
         return self.draw(rng, shape[::-1]).T
 
 
-@dataclass(frozen=True, init=False)
+@dataclass(frozen=True, init=False, repr=False)
 class Linear(Layer):
     """Z = X W + b, from n_in features to n_out, over the last axis of x.
 
@@ -97,7 +97,7 @@ class Linear(Layer):
         return dict(zip(("weight", "bias"), grads if self.bias else grads[:1], strict=False))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Flatten(Layer):
     """(m, d1, ..., dk) to (m, d1 * ... * dk). Its gradient takes x's own shape again."""
 

@@ -110,6 +110,16 @@ class Parameters(Mapping[str, Array]):
     def __len__(self) -> int:
         return len(self._views)
 
+    def __eq__(self, other: object) -> bool:
+        """Whether both have the same names and shapes and equal numbers."""
+        if not isinstance(other, Parameters) or self.specs.keys() != other.specs.keys():
+            return False
+        if any(self[name].shape != other[name].shape for name in self):
+            return False
+        return bool((self.flat == other.flat).all())
+
+    __hash__ = None  # type: ignore[assignment]  # its numbers may change
+
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.specs, self.flat)
 

@@ -18,7 +18,7 @@ from handgrad.ops.arrays import Array, positive
 from handgrad.ops.base import Cache
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Dropout(Layer):
     """Inverted dropout at `rate` in training (train=True, with rng); the identity otherwise."""
 
@@ -40,7 +40,7 @@ class Dropout(Layer):
         return (dout, {}) if cache is None else super().backward(dout, cache)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class LayerNorm(Layer):
     """Each row of n features to mean 0 and variance 1, then times "weight" plus "bias", both (n,). Ba et al. (2016)."""
 

@@ -38,6 +38,7 @@ def mlp(
         raise ValueRangeError(f"widths must name the inputs and the outputs at least, got {list(widths)}")
     gated = isinstance(activation, str) and activation not in ACTIVATIONS
     unit = by_name("activation", activation, {**ACTIVATIONS, **GATED}) if isinstance(activation, str) else activation
+    Dropout(dropout)  # refuses a rate out of range, where no hidden layer would
     layers: list[Layer] = []
     for n_in, n_out in pairwise(widths[:-1]):
         if gated:

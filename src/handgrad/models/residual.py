@@ -15,7 +15,7 @@ from handgrad.ops.arrays import Array
 from handgrad.ops.base import Cache
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Residual(Container):
     """y = x + f(x), f the layer within, whose output has its input's shape. Parameters: "layer.weight" and so on.
 

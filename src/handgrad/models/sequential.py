@@ -14,7 +14,7 @@ from handgrad.ops.arrays import Array
 from handgrad.ops.base import Cache
 
 
-@dataclass(frozen=True, init=False)
+@dataclass(frozen=True, init=False, repr=False)
 class Sequential(Container):
     """Each layer's output is the next one's input. Forward keeps the caches in a list, backward reads it in reverse.
 

@@ -20,12 +20,16 @@ from handgrad.layers.linear import width
 from handgrad.ops.arrays import Array, positive
 from handgrad.optim import Optimizer
 from handgrad.optim import by_name as optimizer_of
+from handgrad.threads import blas_threads
 from handgrad.training.data import Rows, fits, rows, split
 from handgrad.training.history import History, Result
 from handgrad.training.metrics import HIGHER_IS_BETTER, Metric, metric
 from handgrad.training.predict import predict
 from handgrad.training.progress import ProgressBar
 
+# Multiplications in a product, a few milliseconds of one core. Below it, sharing out costs more than it saves, and on a
+# busy machine, where threads wait for one that has no core, many times more.
+SHARED_PRODUCT = 2**26
 ENGINES = {"auto": EagerEngine, "eager": EagerEngine}
 
 
@@ -59,6 +63,7 @@ def fit(
     seed: int = 0,
     params: Mapping[str, Array] | None = None,
     engine: str = "auto",
+    threads: int | str = "auto",
     callbacks: Iterable[Callback] = (),
     progress: bool = True,
 ) -> Result:
@@ -74,6 +79,7 @@ def fit(
     seed: decides the first values, the shuffling and dropout; the same seed gives the same bits on the same machine.
     params: first values to start from instead of model.init; they are copied, never changed.
     engine: "eager", or "auto" for the fastest there is for the model.
+    threads: for matrix products; "auto" takes one where products are too small to be worth sharing out.
     callbacks: functions called with an EpochEnd after each epoch; one that returns True stops training.
     progress: a bar on the terminal.
 
@@ -108,7 +114,7 @@ def fit(
         chosen = watch.best_params if best else runner.params
         return Result(model, chosen, history, epoch, stopped, runner.name)  # type: ignore[arg-type]
 
-    with ProgressBar(epochs, steps, progress) as bar:
+    with blas_threads(_threads(threads, start, batch_size)), ProgressBar(epochs, steps, progress) as bar:
         try:
             for epoch in range(epochs):
                 began = time.perf_counter()
@@ -203,6 +209,17 @@ def _first_params(model: Layer, params: Mapping[str, Array] | None, train: Rows,
         return drawn
     xp = array_api_compat.array_namespace(train.x)
     return drawn.like(xp.asarray(drawn.flat, device=array_api_compat.device(train.x)))
+
+
+def _threads(threads: int | str, params: Parameters, batch_size: int) -> int | None:
+    """The limit on BLAS threads, or None for none."""
+    if threads != "auto":
+        width(threads=threads)  # type: ignore[arg-type]
+        return int(threads)
+    if not isinstance(params.flat, np.ndarray):
+        return None
+    matrices = [math.prod(spec.shape) for spec in params.specs.values() if len(spec.shape) == 2]
+    return 1 if batch_size * max(matrices, default=0) < SHARED_PRODUCT else None
 
 
 def _validate(

@@ -34,10 +34,10 @@ class ProgressBar:
     def epoch(self, row: dict[str, Any]) -> None:
         """Called after each epoch, with its row of the history."""
         if self._bar is not None:
-            losses = f"loss {row['loss']:.4g}"
+            losses = f"loss {row['loss']:.3g}"
             for name, value in row.items():
                 if name.startswith("validation_"):
-                    losses += f"  {name.replace('_', ' ')} {value:.4g}"
+                    losses += f"  {name.replace('validation_', 'val. ')} {value:.3g}"
             done = row["epoch"] * self._steps
             self._bar.update(
                 self._task, completed=done, losses=losses, description=f"epoch {row['epoch']}/{self._epochs}"
@@ -52,7 +52,7 @@ class ProgressBar:
 
 def _rich_bar() -> Any:
     from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
     console = Console(stderr=True)
     if not (console.is_terminal or console.is_jupyter):
@@ -61,7 +61,6 @@ def _rich_bar() -> Any:
         TextColumn("{task.description}"),
         BarColumn(bar_width=20),
         TextColumn("{task.fields[losses]}"),
-        TimeElapsedColumn(),
         TimeRemainingColumn(),
     )
     return Progress(*columns, console=console, refresh_per_second=10)
