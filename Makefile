@@ -8,13 +8,21 @@ PYTEST ?= -n auto
 
 bin := $(VENV)/bin
 
-.PHONY: demo test soak lint format mutation clean
+.PHONY: demo test test-all soak lint format clean
 
 demo: $(VENV)/installed
 	$(bin)/handgrad train
 
 test: $(VENV)/tested lint
 	$(bin)/python -m pytest $(PYTEST) -m "not soak"
+
+# The tests on every Python from 3.11 on that is here, each in a folder of its own.
+test-all:
+	@for version in 3.11 3.12 3.13; do \
+	  if python$$version -c '' 2>/dev/null; then \
+	    $(MAKE) test PYTHON=python$$version VENV=.venv-$$version || exit 1; \
+	  else echo "python$$version is not installed: left out"; fi; \
+	done
 
 soak: $(VENV)/tested
 	$(bin)/python -m pytest $(PYTEST) -m soak
