@@ -138,9 +138,9 @@ def check_finite(column: Column) -> None:
 
 def not_a_number(column: Column) -> tuple[int, int]:
     """(how many of a text column's cells are not numbers, the row of the first of them, counted from 0)."""
-    wrong = np.array([not gone and not _is_number(v) for v, gone in zip(column.values, column.missing, strict=True)])
     cells = zip(column.values, column.missing, strict=True)
     wrong = np.array([not gone and not _is_number(value) for value, gone in cells], dtype=bool)
+    return int(wrong.sum()), int(wrong.argmax())
 
 
 def _reader(path: Path) -> str:
