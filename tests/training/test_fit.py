@@ -41,7 +41,7 @@ def test_equals_its_parts_done_by_hand(blobs):
     state = adam.init(params.flat)
     means, norms = [], []
     for epoch in range(3):
-        order = np.random.default_rng([5, epoch]).permutation(60)
+        order = np.random.default_rng(np.random.SeedSequence(5, spawn_key=(0, epoch))).permutation(60)
         total, norm_sum, parts = 0.0, 0.0, np.split(order, [16, 32, 48])
         assert [len(p) for p in parts] == [16, 16, 16, 12]
         for part in parts:
@@ -254,3 +254,73 @@ def test_history_draws(blobs):
     axes = fit(blobs, validation=0.2).history.plot()
     assert [line.get_label() for line in axes.lines] == ["training loss", "validation loss"]
     pyplot.close("all")
+
+
+@pytest.mark.parametrize("batch_size", [1, 7, 60])
+def test_sample_weights_count_over_all_batches(batch_size):
+    """A bias fitted by squared error comes to the weighted mean of y, however the rows fall into batches."""
+    rng = np.random.default_rng(0)
+    y = np.repeat([0.0, 1.0], [50, 10])
+    weight = np.where(y == 1, 5.0, 1.0)
+    data = (rng.permuted(np.zeros((60, 1))), y, weight)
+    rate = hg.Cosine(0.2 * batch_size / 60)
+    result = hg.fit(hg.mlp([1, 1]), data, loss="squared_error", optimizer=hg.SGD(rate), epochs=80, batch_size=batch_size,
+                    progress=False)  # fmt: skip
+    assert result.params["0.bias"][0] == pytest.approx(0.5, abs=0.02)
+
+
+def test_training_and_validation_loss_are_one_measure(blobs):
+    weight = np.arange(60.0)  # the first batch may weigh nothing at all
+    data = (*blobs, weight)
+    row = fit(data, validation=data, optimizer=hg.SGD(0.0), batch_size=4, epochs=1).history.rows[0]
+    assert row["loss"] == pytest.approx(row["validation_loss"], rel=1e-12)
+
+
+def test_a_batch_of_weight_0_changes_nothing(blobs):
+    weight = np.zeros(60)
+    weight[0] = 1
+    result = fit((*blobs, weight), batch_size=1, epochs=1, optimizer=hg.SGD(0.1))
+    alone = hg.fit(model(), (*blobs, weight), batch_size=60, epochs=1, optimizer=hg.SGD(60 * 0.1), progress=False)
+    np.testing.assert_allclose(result.params.flat, alone.params.flat, rtol=1e-12)
+
+
+def test_integers_are_not_copied_whole(blobs):
+    import tracemalloc
+
+    X = np.zeros((200_000, 50), np.uint8)
+    X[:, 0] = np.arange(200_000) % 3
+    tracemalloc.start()
+    result = hg.fit(hg.mlp([50, 3]), (X, X[:, 0]), epochs=1, batch_size=1000, progress=False)
+    result.predict(X)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 40e6  # as float64 X alone takes 80 MB
+
+
+def test_a_callback_cannot_change_the_training(blobs):
+    def meddle(end):
+        end.row["loss"] = 0.0
+        with pytest.raises(ValueError, match="read-only"):
+            end.params.flat[0] = 1.0
+        return np.True_
+
+    result = fit(blobs, callbacks=meddle)
+    assert result.stopped == "callback"
+    assert result.history.rows[0]["loss"] > 0
+
+
+def test_accuracy_of_yes_or_no_answers():
+    X = np.array([[1.0, -1.0], [-1.0, 1.0], [1.0, 1.0], [-1.0, -1.0]])
+    identity = {"0.weight": 5 * np.eye(2), "0.bias": np.zeros(2)}
+    data = (X, np.array([[1, 0], [0, 1], [1, 0], [0, 0]]))
+    result = hg.fit(hg.mlp([2, 2]), data, loss="binary_cross_entropy", optimizer=hg.SGD(0.0), epochs=1, params=identity,
+                    validation=data, metrics="accuracy", progress=False)  # fmt: skip
+    assert result.history.rows[0]["validation_accuracy"] == 7 / 8
+
+
+def test_streams_of_random_numbers_are_apart():
+    """First values, shuffling, dropout and the held-out part of one seed share no bits."""
+    from handgrad.training.data import DROPOUT, SHUFFLE, SPLIT, stream
+
+    rngs = [np.random.default_rng(5)] + [stream(5, *k) for k in ((SHUFFLE, 0), (SHUFFLE, 1), (DROPOUT, 0), (SPLIT,))]
+    assert len({rng.random() for rng in rngs}) == len(rngs)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import array_api_compat
 import numpy as np
 
-from handgrad.errors import DivergenceError
+from handgrad.errors import DivergenceError, ShapeError
 from handgrad.layers import L2, Layer, Loss, Parameters
 from handgrad.layers import loss as loss_of
 from handgrad.ops.arrays import Array, namespace_of, same_dtype
@@ -34,17 +35,43 @@ def value_and_grad(
     name. train and rng matter to Dropout alone. A plain mapping of names to arrays serves as `params` too.
     Raises ShapeError, DTypeError, DeviceError or ValueRangeError, with the layer's name where it arose in one.
     """
-    loss = loss_of(loss)
-    params = as_parameters(model, params)
+    loss, params = loss_of(loss), as_parameters(model, params)
+
+    def mean_loss(scores: Array) -> tuple[Array, Array]:
+        value, cache = loss.forward(scores, y, sample_weight=sample_weight)
+        return value, loss.backward(1.0, cache)
+
+    return _value_and_grad(model, mean_loss, params, x, regularizer, train, rng)
+
+
+def _value_and_grad(
+    model: Layer,
+    loss_of_scores: Callable[[Array], tuple[Array, Array]],
+    params: Parameters,
+    x: Array,
+    regularizer: L2 | None,
+    train: bool,
+    rng: np.random.Generator | None,
+) -> tuple[Array, Parameters]:
+    """As value_and_grad, for a loss given as a function of the scores: (its value, its gradient by them)."""
     scores, cache = model.forward(params, x, train=train, rng=rng)
-    value, loss_cache = loss.forward(scores, y, sample_weight=sample_weight)
-    grads = model.parameter_gradients(loss.backward(1.0, loss_cache), cache)
+    value, dscores = loss_of_scores(scores)
+    grads = model.parameter_gradients(dscores, cache)
     if regularizer is not None:
         penalty, penalty_grads = regularizer.value_and_grad(params)
         value = value + penalty
         for name, gradient in penalty_grads.items():
-            grads[name] = grads[name] + gradient
+            grads[name] = gradient if grads[name] is None else grads[name] + gradient
     return value, params.pack(grads)
+
+
+def check_parameters(model: Layer, params: Parameters) -> None:
+    """Raise ParameterError or ShapeError unless the parameters are those of the model, by name and shape."""
+    specs = model.parameters()
+    params.check_names(specs)
+    for name, spec in specs.items():
+        if params.specs[name].shape != spec.shape:
+            raise ShapeError(f"params hold {name!r} in shape {params.specs[name].shape}, the model has {spec.shape}")
 
 
 def as_parameters(model: Layer, params: Mapping[str, Array]) -> Parameters:
@@ -97,22 +124,14 @@ class EagerEngine:
             batch = data.take(order[start : start + batch_size])
             x = batch.x if batch.x.dtype == self.params.flat.dtype else _cast(batch.x, self.params.flat)
             before = rng.bit_generator.state
-            value, gradient = value_and_grad(
-                self.model,
-                self.loss,
-                self.params,
-                x,
-                batch.y,
-                sample_weight=batch.weight,
-                regularizer=self.regularizer,
-                train=True,
-                rng=rng,
+            value, gradient = _value_and_grad(
+                self.model, partial(self._batch_loss, batch), self.params, x, self.regularizer, True, rng
             )
             loss = float(value)
             flat, norm = gradient.flat, global_norm(gradient.flat)
             if not (math.isfinite(loss) and math.isfinite(norm)):
                 rng.bit_generator.state = before
-                place = first_non_finite(self.model, self.params, x, gradient, rng)
+                place = first_non_finite(self.model, self.params, x, loss, gradient, rng)
                 what = f"the loss became {loss}" if not math.isfinite(loss) else f"the gradient's norm became {norm}"
                 if not math.isfinite(loss):
                     self.params = self._good
@@ -125,7 +144,22 @@ class EagerEngine:
             total += loss * len(batch)
             norms += norm
             on_step(step)
+        if not math.isfinite(global_norm(self.params.flat)):  # where no further step may come to see it
+            self.params = self._good
+            raise diverged(self.state["step"] - 1, "the new parameters", "the update was not finite")
         return total / len(order), norms / len(starts)
+
+    def _batch_loss(self, batch: Any, scores: Array) -> tuple[Array, Array]:
+        """The batch's part of the weighted mean over all samples: the mean of w_i L_i, all the weights' mean being 1.
+
+        Over the sum of the batch's own weights instead, a sample would count for more in a batch of light ones.
+        """
+        if batch.weight is None:
+            value, cache = self.loss.forward(scores, batch.y)
+            return value, self.loss.backward(1.0, cache)
+        each, cache = self.loss.forward(scores, batch.y, batch.weight, reduction="none")
+        xp = array_api_compat.array_namespace(each)
+        return xp.mean(each), self.loss.backward(xp.full_like(each, 1 / math.prod(each.shape)), cache)
 
 
 def _cast(x: Array, like: Array) -> Array:
@@ -135,14 +169,16 @@ def _cast(x: Array, like: Array) -> Array:
 def diverged(step: int, place: str, what: str) -> DivergenceError:
     """The error of a training whose numbers are finite no more; `place` is the first that was not."""
     error = DivergenceError(
-        f"{what} at step {step}; the first non-finite value is in {place}. The parameters of the last finite step "
-        "are in this error's `result.params`. A smaller learning rate, clip_norm or scaled inputs may help"
+        f"{what} at step {step}; the first non-finite value is in {place}. The last good parameters are in "
+        "this error's `result.params`. A smaller learning rate, clip_norm or scaled inputs may help"
     )
     error.step, error.place = step, place
     return error
 
 
-def first_non_finite(model: Layer, params: Parameters, x: Array, gradient: Parameters, rng: np.random.Generator) -> str:
+def first_non_finite(
+    model: Layer, params: Parameters, x: Array, loss: float, gradient: Parameters, rng: np.random.Generator
+) -> str:
     """Where a NaN or an infinity stands first: in a parameter, a layer's output, the loss or a parameter's gradient."""
 
     def finite(array: Array) -> bool:
@@ -158,7 +194,7 @@ def first_non_finite(model: Layer, params: Parameters, x: Array, gradient: Param
     found += [f"parameter {name!r}" for name in params if not finite(params[name])]
     if not found:
         model.visit(look, params, x, train=True, rng=rng)
-    if not found and all(finite(gradient[name]) for name in gradient):
+    if not found and not math.isfinite(loss):
         return "the loss"
     # the last layer's gradient is the first that backward makes
     found += [f"the gradient of parameter {name!r}" for name in reversed(list(gradient)) if not finite(gradient[name])]

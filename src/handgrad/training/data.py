@@ -9,11 +9,18 @@ from typing import Any
 import array_api_compat
 import numpy as np
 
-from handgrad.errors import DTypeError, ShapeError, ValueRangeError
-from handgrad.layers import Layer, Loss
-from handgrad.ops.arrays import Array
+from handgrad.errors import DTypeError, HandgradError, ShapeError, ValueRangeError
+from handgrad.layers import BinaryCrossEntropy, Layer, Loss
+from handgrad.ops.arrays import Array, namespace_of
 
 CHECKED_ROWS = 65536  # a slice of rows at a time, so that no check doubles the memory
+
+SHUFFLE, DROPOUT, SPLIT = range(3)  # what a stream of random numbers is for
+
+
+def stream(seed: int, *key: int) -> np.random.Generator:
+    """The random numbers of one purpose (and epoch), independent of all others that the seed decides."""
+    return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=key))
 
 
 @dataclass(frozen=True)
@@ -46,44 +53,58 @@ def _take(array: Array, index: Any) -> Array:
 def rows(data: Any, name: str = "data") -> Rows:
     """(X, y) or (X, y, sample_weight) as arrays, checked: lengths that match, at least one row, numbers, all finite.
 
-    Lists and tables become NumPy arrays; integers in X become float64. Raises ShapeError, DTypeError or
-    ValueRangeError, which name the array and the first place at fault.
+    Lists and tables become arrays, of X's library. Raises ShapeError, DTypeError or ValueRangeError, which name the
+    array and the first place at fault.
     """
     if not isinstance(data, tuple | list) or len(data) not in (2, 3):
         raise DTypeError(f"{name} must be (X, y) or (X, y, sample_weight), got {type(data).__name__}")
     x = inputs(data[0], f"X of {name}")
-    y = _array(data[1], f"y of {name}")
-    weight = None if len(data) == 2 or data[2] is None else _array(data[2], f"sample_weight of {name}")
+    y = _array(data[1], f"y of {name}", x)
+    weight = None if len(data) == 2 or data[2] is None else _array(data[2], f"sample_weight of {name}", x)
     if x.shape[0] == 0:
         raise ShapeError(f"X of {name} has no rows, in shape {tuple(x.shape)}; training needs one or more")
     for array, what in ((y, "y"), (weight, "sample_weight")):
         if array is not None and (array.ndim == 0 or array.shape[0] != x.shape[0]):
-            raise ShapeError(
-                f"{what} of {name} must have a row for each of X's {x.shape[0]}, got shape {tuple(array.shape)}"
-            )
+            expected, given = x.shape[0], tuple(array.shape)
+            raise ShapeError(f"{what} of {name} must have a row for each of X's {expected}, got shape {given}")
     _all_finite(y, f"y of {name}")
     return Rows(x, y, weight)
 
 
 def inputs(X: Any, name: str = "X") -> Array:
-    """X as a floating-point array with an axis of samples, all finite; other numbers become float64."""
+    """X as an array of numbers with an axis of samples, all finite. Its dtype stays: batches are converted, not all."""
     x = _array(X, name)
     if x.ndim == 0:
         raise ShapeError(f"{name} must have samples as rows, got a single number")
-    xp = array_api_compat.array_namespace(x)
-    if not xp.isdtype(x.dtype, "real floating"):
-        x = xp.astype(x, xp.float64)
-    elif type(x) is np.ndarray and x.dtype not in (np.float32, np.float64):
-        x = x.astype(np.float64)
     _all_finite(x, name)
     return x
 
 
-def _array(values: Any, name: str) -> Array:
-    array = values if array_api_compat.is_array_api_obj(values) else np.asarray(values)
-    if isinstance(array, np.ndarray) and array.dtype.kind not in "fiub":
-        raise DTypeError(f"{name} must hold numbers, got dtype {array.dtype}; encode text and categories first")
-    return array
+def trained_dtype(x: Array) -> Any:
+    """The dtype that X trains in: float32 stays, anything else is float64."""
+    xp = array_api_compat.array_namespace(x)
+    return xp.float32 if x.dtype == xp.float32 else xp.float64
+
+
+def _array(values: Any, name: str, like: Array | None = None) -> Array:
+    if isinstance(values, np.ma.MaskedArray):
+        raise DTypeError(f"{name} is a masked array; fill what is masked, or leave those rows out")
+    if not array_api_compat.is_array_api_obj(values) or isinstance(values, np.ndarray):
+        try:
+            array = np.asarray(values)
+        except ValueError as error:
+            raise ShapeError(f"{name} must have rows of one length: {error}") from None
+        if array.dtype.kind not in "fiub":
+            raise DTypeError(f"{name} must hold numbers, got dtype {array.dtype}; encode text and categories first")
+        if isinstance(values, np.ndarray) or like is None or isinstance(like, np.ndarray):
+            return array
+        values = array_api_compat.array_namespace(like).asarray(array, device=array_api_compat.device(like))
+    elif like is not None:
+        namespace_of(X=like, **{name.split()[0]: values})
+    xp = array_api_compat.array_namespace(values)
+    if not xp.isdtype(values.dtype, ("real floating", "integral", "bool")):
+        raise DTypeError(f"{name} must hold real numbers, got dtype {values.dtype}")
+    return values
 
 
 def _all_finite(array: Array, name: str) -> None:
@@ -104,22 +125,58 @@ def _all_finite(array: Array, name: str) -> None:
 def fits(model: Layer, loss: Loss, data: Rows, name: str = "data") -> None:
     """Raise ShapeError, DTypeError or ValueRangeError when the model can't take X or the loss can't take y."""
     shape = model.output_shape(tuple(data.x.shape[1:]))
-    if shape is None or ... in shape:
-        return  # a layer of the user's own; the first step will tell
-    xp = array_api_compat.array_namespace(data.x)
-    for start in range(0, len(data), max(1, CHECKED_ROWS // max(1, math.prod(shape)))):
-        part = data.take(slice(start, start + max(1, CHECKED_ROWS // max(1, math.prod(shape)))))
-        scores = xp.zeros((len(part), *shape), dtype=data.x.dtype, device=array_api_compat.device(data.x))
-        # "none", as a part whose weights are all 0 is no fault
-        loss.forward(scores, part.y, sample_weight=part.weight, reduction="none")
-    integers = array_api_compat.array_namespace(data.y).isdtype(data.y.dtype, "integral")
-    if loss.classifies and integers and int(data.y.min()) == int(data.y.max()):
-        raise ValueRangeError(
-            f"y of {name} holds one class, {int(data.y.min())}, in all {len(data)} rows; "
-            "classification needs two or more"
-        )
+    if shape is not None and ... not in shape:  # else a layer of the user's own; the first step will tell
+        rows_at_once = max(1, CHECKED_ROWS // max(1, math.prod(shape)))
+        try:
+            for start in range(0, len(data), rows_at_once):
+                _try_loss(loss, shape, data.take(slice(start, start + rows_at_once)))
+        except HandgradError:
+            try:
+                _try_loss(loss, shape, data)  # on the whole, for the number of the row
+            except HandgradError as error:
+                error.args = (f"{name}: {error.args[0]}",)
+                raise
     if data.weight is not None and not bool(data.weight.sum() > 0):
         raise ValueRangeError(f"sample_weight of {name} is 0 for every sample")
+
+
+def _try_loss(loss: Loss, shape: tuple[int, ...], data: Rows) -> None:
+    """The loss of scores that are all 0, whose checks of y and weights are what is wanted; "none", as a part may have
+    no weight at all."""
+    xp = array_api_compat.array_namespace(data.x)
+    zero = xp.zeros((), dtype=trained_dtype(data.x), device=array_api_compat.device(data.x))
+    loss.forward(xp.broadcast_to(zero, (len(data), *shape)), data.y, sample_weight=data.weight, reduction="none")
+
+
+def two_classes(loss: Loss, data: Rows) -> None:
+    """Raise ValueRangeError when a loss of classes is given rows of one class alone, from which nothing is learnt."""
+    y = data.y
+    xp = array_api_compat.array_namespace(y)
+    if isinstance(loss, BinaryCrossEntropy):
+        if bool(xp.all(y == 0)) or bool(xp.all(y == 1)):
+            raise ValueRangeError(f"y of data is {float(xp.reshape(y, (-1,))[0]):g} everywhere; training needs 0 and 1")
+        return
+    if not loss.classifies:
+        return
+    if xp.isdtype(y.dtype, "real floating"):  # a distribution a row; one-hot rows that are all alike are one class
+        if not bool(xp.all(xp.max(y, axis=-1) == 1)):
+            return
+        y = xp.argmax(y, axis=-1)
+    first = int(xp.reshape(y, (-1,))[0])
+    if bool(xp.all(y == first)):
+        raise ValueRangeError(
+            f"y of data holds one class, {first}, in all {len(data)} rows; classification needs two or more"
+        )
+
+
+def weighed(data: Rows) -> Rows:
+    """The rows with weights whose mean is 1, in the dtype they train in."""
+    if data.weight is None:
+        return data
+    xp = array_api_compat.array_namespace(data.weight)
+    weight = xp.astype(data.weight, xp.float64)
+    weight = weight / xp.max(weight)  # first, so that no sum of huge ones overflows
+    return Rows(data.x, data.y, xp.astype(weight / xp.mean(weight), trained_dtype(data.x)))
 
 
 def split(data: Rows, fraction: float, seed: int) -> tuple[Rows, Rows]:
@@ -129,5 +186,5 @@ def split(data: Rows, fraction: float, seed: int) -> tuple[Rows, Rows]:
     held = round(len(data) * fraction)
     if not 0 < held < len(data):
         raise ShapeError(f"validation={fraction} of {len(data)} rows leaves one part empty")
-    order = np.random.default_rng([seed, 2**32 - 1]).permutation(len(data))
+    order = stream(seed, SPLIT).permutation(len(data))
     return data.take(order[held:]), data.take(order[:held])

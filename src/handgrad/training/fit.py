@@ -11,17 +11,29 @@ from typing import Any
 import array_api_compat
 import numpy as np
 
-from handgrad.engines.eager import EagerEngine, as_parameters
-from handgrad.errors import DivergenceError, ValueRangeError
+from handgrad.engines.eager import EagerEngine, as_parameters, check_parameters
+from handgrad.errors import DivergenceError, DTypeError, ValueRangeError
 from handgrad.layers import L2, Layer, Loss, Parameters
 from handgrad.layers import loss as loss_of
 from handgrad.layers.activations import by_name
 from handgrad.layers.linear import width
-from handgrad.ops.arrays import Array, positive
+from handgrad.ops.arrays import Array, namespace_of
 from handgrad.optim import Optimizer
 from handgrad.optim import by_name as optimizer_of
+from handgrad.optim.checks import number, whole
 from handgrad.threads import blas_threads
-from handgrad.training.data import Rows, fits, rows, split
+from handgrad.training.data import (
+    DROPOUT,
+    SHUFFLE,
+    Rows,
+    fits,
+    rows,
+    split,
+    stream,
+    trained_dtype,
+    two_classes,
+    weighed,
+)
 from handgrad.training.history import History, Result
 from handgrad.training.metrics import HIGHER_IS_BETTER, Metric, metric
 from handgrad.training.predict import predict
@@ -35,7 +47,7 @@ ENGINES = {"auto": EagerEngine, "eager": EagerEngine}
 
 @dataclass(frozen=True)
 class EpochEnd:
-    """What a callback is given after each epoch: its row of the history, the parameters as they are, the model."""
+    """What a callback is given after each epoch: its row of the history, the parameters, read-only, and the model."""
 
     row: Mapping[str, Any]
     params: Parameters
@@ -75,7 +87,8 @@ def fit(
     validation: data of the same form, or the fraction of `data` to hold out. metrics: "accuracy", "rmse", "r2" or
         functions of (scores, y), of the validation data after each epoch, as "validation_accuracy" and so on.
     patience: stop after so many epochs in which `monitor` did not improve by more than min_delta, and return the best
-        epoch's parameters. monitor: a column of the history, "validation_loss" unless said ("loss" with no validation).
+        epoch's parameters. monitor: a column of the history, "validation_loss" unless said ("loss" with no validation);
+        lower is better, but for accuracy and r2.
     seed: decides the first values, the shuffling and dropout; the same seed gives the same bits on the same machine.
     params: first values to start from instead of model.init; they are copied, never changed.
     engine: "eager", or "auto" for the fastest there is for the model.
@@ -85,22 +98,31 @@ def fit(
 
     Ctrl-C returns what was learnt so far. Raises ShapeError, DTypeError or ValueRangeError for data or options that do
     not fit, before the first step; DivergenceError when the loss or the gradient is no longer finite, with the last
-    good parameters in its `result`.
+    good parameters (with patience, the best epoch's) in its `result`.
     """
+    if not isinstance(model, Layer):
+        raise DTypeError(f"model must be a Layer, such as handgrad.mlp gives, got {type(model).__name__}")
     loss, optimizer = loss_of(loss), optimizer_of(optimizer)
     width(epochs=epochs, batch_size=batch_size)
     if patience is not None:
         width(patience=patience)
+    elif monitor is not None:
+        raise ValueRangeError(f"monitor={monitor!r} is watched by early stopping alone; give patience too")
     if clip_norm is not None:
-        positive(clip_norm=clip_norm)
+        clip_norm = number("clip_norm", clip_norm, "a finite number above 0", lambda x: 0 < x < math.inf)
+    min_delta = number("min_delta", min_delta, "a finite number of at least 0", lambda x: 0 <= x < math.inf)
+    seed = whole("seed", seed, 0)
+    if regularizer is not None and not isinstance(regularizer, L2):
+        raise DTypeError(f"regularizer must be L2(strength), got {regularizer!r}")
     make_engine = by_name("engine", engine, ENGINES)
     train, held = _data(data, validation, seed)
     fits(model, loss, train)
+    two_classes(loss, train)
     if held is not None:
         fits(model, loss, held, "validation")
-    measures, callbacks = [metric(m) for m in metrics], tuple(callbacks)
-    if measures and held is None:
-        raise ValueRangeError("metrics are taken of the validation data; give validation=(X, y) or a fraction")
+    train = weighed(train)
+    measures = _measures(metrics, loss, held is not None)
+    callbacks = (callbacks,) if callable(callbacks) else tuple(callbacks)
     start = _first_params(model, params, train, seed)
     watch = Watch.of(monitor, patience, min_delta, held is not None, [name for name, _ in measures])
     steps = math.ceil(len(train) / batch_size)
@@ -118,10 +140,13 @@ def fit(
         try:
             for epoch in range(epochs):
                 began = time.perf_counter()
-                order = np.random.default_rng([seed, epoch]).permutation(len(train))
-                dropout_rng = np.random.default_rng([seed, epoch, 1])
+                order = stream(seed, SHUFFLE, epoch).permutation(len(train))
                 losses, norms = runner.epoch(
-                    train, order, batch_size, dropout_rng, lambda step, epoch=epoch: bar.step(epoch, step)
+                    train,
+                    order,
+                    batch_size,
+                    stream(seed, DROPOUT, epoch),
+                    lambda step, epoch=epoch: bar.step(epoch, step),
                 )
                 row = {
                     "epoch": epoch + 1,
@@ -136,9 +161,9 @@ def fit(
                 history.rows.append(row)
                 bar.epoch(row)
                 watch.see(row, runner.params)
-                event = EpochEnd(row, runner.params, model)
+                event = EpochEnd(dict(row), _read_only(runner.params), model)
                 answers = [callback(event) for callback in callbacks]  # each is called, whatever another says
-                if any(answer is True for answer in answers):
+                if any(isinstance(answer, bool | np.bool_) and answer for answer in answers):
                     stopped = "callback"
                     break
                 if watch.is_over:
@@ -194,17 +219,37 @@ def _data(data: Any, validation: Any, seed: int) -> tuple[Rows, Rows | None]:
     train = rows(data)
     if validation is None:
         return train, None
-    if isinstance(validation, float):
-        return split(train, validation, seed)
+    if isinstance(validation, float | np.floating):
+        return split(train, float(validation), seed)
     return train, rows(validation, "validation")
+
+
+def _measures(metrics: Any, loss: Loss, held: bool) -> list[tuple[str, Metric]]:
+    measures = [metric(m, loss) for m in ((metrics,) if isinstance(metrics, str) or callable(metrics) else metrics)]
+    if measures and not held:
+        raise ValueRangeError("metrics are taken of the validation data; give validation=(X, y) or a fraction")
+    names = [name for name, _ in measures]
+    for i, name in enumerate(names):
+        if name == "loss" or name in names[:i]:
+            raise ValueRangeError(f"metrics: the column 'validation_{name}' is taken; give the function another name")
+    return measures
+
+
+def _read_only(params: Parameters) -> Parameters:
+    if not isinstance(params.flat, np.ndarray):
+        return params
+    flat = params.flat.view()
+    flat.flags.writeable = False
+    return params.like(flat)
 
 
 def _first_params(model: Layer, params: Mapping[str, Array] | None, train: Rows, seed: int) -> Parameters:
     if params is not None:
         given = as_parameters(model, params)
+        check_parameters(model, given)
+        namespace_of(X=train.x, params=given.flat)
         return given.like(array_api_compat.array_namespace(given.flat).asarray(given.flat, copy=True))
-    numpy_dtype = np.float32 if str(train.x.dtype).endswith("float32") else np.float64
-    drawn = model.init(seed, numpy_dtype)
+    drawn = model.init(seed, np.float32 if "float32" in str(trained_dtype(train.x)) else np.float64)
     if isinstance(train.x, np.ndarray):
         return drawn
     xp = array_api_compat.array_namespace(train.x)
@@ -227,4 +272,4 @@ def _validate(
 ) -> dict[str, float]:
     scores = predict(model, params, held.x)
     value, _ = loss.forward(scores, held.y, sample_weight=held.weight)
-    return {"validation_loss": float(value)} | {f"validation_{name}": f(scores, held.y) for name, f in measures}
+    return {"validation_loss": float(value)} | {f"validation_{name}": float(f(scores, held.y)) for name, f in measures}

@@ -51,7 +51,8 @@ class Result:
     """The outcome of `fit`.
 
     params: those of the best epoch where early stopping was asked for, else the last. best_epoch: the epoch they are
-    of, counted from 1; 0 when no epoch was finished. stopped: "epochs", "patience", "callback" or "interrupted".
+    of, counted from 1; 0 when no epoch was finished. stopped: "epochs", "patience", "callback", "interrupted", or, in a
+    DivergenceError, "diverged".
     """
 
     model: Layer

@@ -8,17 +8,23 @@ from typing import Any
 
 import numpy as np
 
+from handgrad.errors import ValueRangeError
+from handgrad.layers import BinaryCrossEntropy, Loss
 from handgrad.layers.activations import by_name
 
 Metric = Callable[[Any, Any], float]
 
 
 def accuracy(scores: Any, y: Any) -> float:
-    """The share of samples whose largest score is at their label; with one score, whose sign tells yes from no."""
+    """The share of samples whose largest score is at their label, or at the largest of their target distribution."""
     scores, y = np.asarray(scores), np.asarray(y)
-    if scores.ndim < 2 or scores.shape[-1] == 1:
-        return float(np.mean((scores.reshape(y.shape) > 0) == (y > 0.5)))
     return float(np.mean(scores.argmax(-1) == (y if y.ndim < scores.ndim else y.argmax(-1))))
+
+
+def yes_or_no_accuracy(scores: Any, y: Any) -> float:
+    """The share of answers, over samples and outputs, where a score above 0 meets a target above 1/2."""
+    scores, y = np.asarray(scores), np.asarray(y)
+    return float(np.mean((scores.reshape(y.shape) > 0) == (y > 0.5)))
 
 
 def rmse(scores: Any, y: Any) -> float:
@@ -43,8 +49,15 @@ METRICS: dict[str, Metric] = {"accuracy": accuracy, "rmse": rmse, "r2": r2}
 HIGHER_IS_BETTER = frozenset({"accuracy", "r2"})
 
 
-def metric(name_or_function: str | Metric) -> tuple[str, Metric]:
-    """(name, function) of a metric given by its name or as a function of scores and y."""
+def metric(name_or_function: str | Metric, loss: Loss) -> tuple[str, Metric]:
+    """(name, function) of a metric given by its name or as a function of scores and y.
+
+    Raises ValueRangeError for a name that says nothing of what the loss trains for.
+    """
     if callable(name_or_function):
         return getattr(name_or_function, "__name__", "metric"), name_or_function
-    return name_or_function, by_name("metrics", name_or_function, METRICS)
+    function = by_name("metrics", name_or_function, METRICS)
+    yes_or_no = isinstance(loss, BinaryCrossEntropy)
+    if (function is accuracy) != (loss.classifies or yes_or_no):
+        raise ValueRangeError(f"metrics: {name_or_function!r} does not go with the loss {loss}")
+    return name_or_function, yes_or_no_accuracy if yes_or_no else function

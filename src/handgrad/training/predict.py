@@ -6,9 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 import array_api_compat
-import numpy as np
 
-from handgrad.engines.eager import as_parameters
+from handgrad.engines.eager import as_parameters, check_parameters
 from handgrad.errors import DeviceError
 from handgrad.layers import Layer
 from handgrad.layers.linear import width
@@ -24,6 +23,8 @@ def predict(model: Layer, params: Mapping[str, Array], X: Any, *, batch_size: in
     width(batch_size=batch_size)
     x = inputs(X)
     params = as_parameters(model, params)
+    check_parameters(model, params)
+    model.output_shape(tuple(x.shape[1:]))  # refuses rows that do not fit, a single one given without its axis too
     flat = params.flat
     if array_api_compat.is_numpy_array(x) != array_api_compat.is_numpy_array(flat):
         raise DeviceError(
@@ -35,8 +36,8 @@ def predict(model: Layer, params: Mapping[str, Array], X: Any, *, batch_size: in
         part = xp.astype(x[start : start + batch_size, ...], flat.dtype, copy=False)
         scores, _ = model.forward(params, part)
         if x.shape[0] <= batch_size:
-            # a copy, where an identity would hand back the caller's own array
-            return xp.asarray(scores, copy=True) if scores is part and isinstance(scores, np.ndarray) else scores
+            # a copy, where layers without parameters may hand back the caller's own array, or a view of it
+            return scores if len(params) else xp.asarray(scores, copy=True)
         if out is None:
             out = xp.empty((x.shape[0], *scores.shape[1:]), dtype=scores.dtype, device=array_api_compat.device(scores))
         out[start : start + batch_size, ...] = scores
