@@ -7,13 +7,17 @@ EXTRA ?=
 PYTEST ?= -n auto
 
 bin := $(VENV)/bin
+# Stamps say what is installed: a venv is made anew for another PYTHON, and added to for another EXTRA.
+made := $(VENV)/made-by-$(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])')
+empty :=
+tested := $(VENV)/tested-with-$(subst $(empty) $(empty),-,$(subst =,.,$(strip $(EXTRA))))
 
-.PHONY: demo test test-all soak lint format clean
+.PHONY: demo test test-all soak lint format docs clean
 
 demo: $(VENV)/installed
 	$(bin)/handgrad train
 
-test: $(VENV)/tested lint
+test: $(tested) lint
 	$(bin)/python -m pytest $(PYTEST) -m "not soak"
 
 # The tests on every Python from 3.11 on that is here, each in a folder of its own.
@@ -24,27 +28,33 @@ test-all:
 	  else echo "python$$version is not installed: left out"; fi; \
 	done
 
-soak: $(VENV)/tested
+soak: $(tested)
 	$(bin)/python -m pytest $(PYTEST) -m soak
 
-lint: $(VENV)/tested
+lint: $(tested)
 	$(bin)/ruff check .
 	$(bin)/ruff format --check .
 	$(bin)/mypy
 
-format: $(VENV)/tested
+format: $(tested)
 	$(bin)/ruff check --fix .
 	$(bin)/ruff format .
 
-$(VENV)/bin/python:
+$(made):
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "handgrad needs Python 3.11 or newer; name one with PYTHON=...")'
-	$(PYTHON) -m venv $(VENV)
+	$(PYTHON) -m venv --clear $(VENV)
+	@touch $@
 
-$(VENV)/installed: $(VENV)/bin/python pyproject.toml
+# The generated parts of docs/: the table of ops, and that of the mutants.
+docs: $(tested)
+	$(bin)/python docs/generate.py
+	PYTHONPATH=tests $(bin)/python -m mutation.report
+
+$(VENV)/installed: $(made) pyproject.toml
 	$(bin)/python -m pip install -q --disable-pip-version-check -e .
 	@touch $@
 
-$(VENV)/tested: $(VENV)/bin/python pyproject.toml
+$(tested): $(made) pyproject.toml
 	$(bin)/python -m pip install -q --disable-pip-version-check -e '.[test]' $(EXTRA)
 	@touch $@ $(VENV)/installed
 

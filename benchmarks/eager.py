@@ -14,6 +14,7 @@ import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from itertools import pairwise
 
 import numpy as np
@@ -81,6 +82,26 @@ def numpy_steps(X, y):
 RUNNERS = {"handgrad": handgrad_steps, "numpy": numpy_steps}
 
 
+def limit() -> float:
+    """The least a step can cost on one thread here, in microseconds.
+
+    Its matrix products at the rate of a large one, and 28 bytes a parameter, one pass of Adam, at that of a large copy.
+    """
+    a, b = np.ones((1024, 1024), np.float32), np.empty(2**26, np.uint8)
+    flops = 2 * 1024**3 / min(timed(lambda: a @ a) for _ in range(9))
+    bandwidth = 2 * b.nbytes / min(timed(b.copy) for _ in range(9))
+    products = sum(2 * BATCH * n_in * n_out * (3 if i else 2) for i, (n_in, n_out) in enumerate(pairwise(WIDTHS)))
+    parameters = sum(n_in * n_out + n_out for n_in, n_out in pairwise(WIDTHS))
+    return 1e6 * (products / flops + 28 * parameters / bandwidth)
+
+
+def timed(call: Callable[[], object]) -> float:
+    """Seconds of one call."""
+    began = time.perf_counter()
+    call()
+    return time.perf_counter() - began
+
+
 def measure(name: str, steps: int) -> float:
     """The median step, in microseconds, after a warm-up of a tenth."""
     stream = RUNNERS[name](*data())
@@ -92,22 +113,21 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--steps", type=int, default=300)
-    parser.add_argument("--only", choices=RUNNERS, help=argparse.SUPPRESS)
+    parser.add_argument("--only", choices=[*RUNNERS, "limit"], help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.only:
-        print(measure(options.only, options.steps))
+        print(limit() if options.only == "limit" else measure(options.only, options.steps))
         return
     environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
-    found: dict[str, list[float]] = {name: [] for name in RUNNERS}
+    found: dict[str, list[float]] = {name: [] for name in (*RUNNERS, "limit")}
     for round_ in range(options.rounds):
-        for name in RUNNERS:
+        for name in found:
             command = [sys.executable, "-m", "benchmarks.eager", "--only", name, "--steps", str(options.steps)]
             found[name].append(float(subprocess.check_output(command, env=environment)))
         print(f"round {round_ + 1}: " + ", ".join(f"{n} {t[-1]:.0f} us" for n, t in found.items()), flush=True)
-    ours, theirs = (statistics.median(found[name]) for name in RUNNERS)
-    print(
-        f"median step: handgrad {ours:.0f} us, NumPy by hand {theirs:.0f} us, ratio {ours / theirs:.2f} (at most 1.3)"
-    )
+    ours, theirs, least = (statistics.median(times) for times in found.values())
+    print(f"median step: handgrad {ours:.0f} us, NumPy by hand {theirs:.0f} us, ratio {ours / theirs:.2f} (goal 1.3)")
+    print(f"limit {least:.0f} us: handgrad at {least / ours:.0%} of it, NumPy by hand at {least / theirs:.0%}")
 
 
 if __name__ == "__main__":

@@ -35,7 +35,7 @@ def test_code_runs(page, tmp_path, monkeypatch):
 def test_links_exist(page):
     for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", page.read_text()):
         if not target.startswith(("http://", "https://")):
-            assert (page.parent / target).exists(), f"{page.name} links to {target}"
+            assert (page.parent / target).is_file(), f"{page.name} links to {target}"
 
 
 def test_the_table_of_ops_is_what_the_ops_say():

@@ -21,6 +21,7 @@ WING = 3.5
 FLOORS: dict[str, float] = {
     "errors": 0,
     "threads": 0,
+    "checks": 0.5,
     "ops": 1,
     "initializers": 1,
     "layers": 2,
@@ -106,6 +107,12 @@ def test_only_what_is_imported_stands_in_the_stub():
     version, *imports = STUB.body
     assert ast.unparse(version) == "__version__: str"
     assert all(isinstance(node, ast.ImportFrom) and node.level == 1 for node in imports)
+
+
+def test_every_layer_is_public():
+    from handgrad import layers
+
+    assert {name for name in layers.__all__ if name[0].isupper()} <= set(handgrad.__all__)
 
 
 def test_names_that_are_not_there_are_refused():

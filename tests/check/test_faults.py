@@ -6,6 +6,7 @@ import pytest
 import handgrad.layers as L
 from handgrad import ops
 from handgrad.check import GradientError, check_gradients
+from handgrad.errors import ShapeError
 from handgrad.models import Sequential, mlp
 
 RNG = np.random.default_rng(3)
@@ -295,3 +296,8 @@ def test_a_loss_that_forgets_the_weights():
     report = check_gradients(model, model.init(0), x, y, loss=Forgetful())
     assert not any(row.ok for row in report.rows)
     assert all("factor 2" in row.hint for row in report.rows)
+
+
+def test_an_empty_batch_proves_nothing():
+    with pytest.raises(ShapeError, match="no entry at all"):
+        check_gradients(ops.sigmoid, np.zeros((0, 3)))

@@ -264,8 +264,8 @@ def test_sample_weights_count_over_all_batches(batch_size):
     weight = np.where(y == 1, 5.0, 1.0)
     data = (rng.permuted(np.zeros((60, 1))), y, weight)
     rate = hg.Cosine(0.2 * batch_size / 60)
-    result = hg.fit(hg.mlp([1, 1]), data, loss="squared_error", optimizer=hg.SGD(rate), epochs=80, batch_size=batch_size,
-                    progress=False)  # fmt: skip
+    result = hg.fit(hg.mlp([1, 1]), data, loss="squared_error", optimizer=hg.SGD(rate), batch_size=batch_size,
+                    epochs=80, progress=False)  # fmt: skip
     assert result.params["0.bias"][0] == pytest.approx(0.5, abs=0.02)
 
 

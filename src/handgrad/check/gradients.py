@@ -14,7 +14,7 @@ from handgrad.check.hints import hint
 from handgrad.check.numeric import Point
 from handgrad.check.report import ArrayReport, GradientReport, Kinked
 from handgrad.check.targets import Target, lift, target_of, to_numpy
-from handgrad.errors import DeviceError, ValueRangeError
+from handgrad.errors import DeviceError, ShapeError, ValueRangeError
 from handgrad.threads import blas_threads
 
 METHODS = ("auto", "complex", "central")
@@ -75,6 +75,8 @@ def check_gradients(
     _check_options(samples, tolerance, method)
     keywords = {**keywords, **(hyper or {})}
     native = target_of(target, inputs, keywords, seed).only(wrt)
+    if native.inputs and not any(np.size(array) for array in native.inputs.values()):
+        raise ShapeError("the inputs have no entry at all (an empty batch?), so that there is no gradient to check")
     lifted = target_of(target, [lift(each) for each in inputs], lift(keywords), seed).only(wrt)
     if method == "auto":
         method = "complex" if native.ours else "central"

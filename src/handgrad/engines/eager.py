@@ -140,7 +140,8 @@ class EagerEngine:
                 flat, _ = clip_by_norm(flat, self.clip_norm)
             self._good = self.params
             self.state, update = self.optimizer.update(self.state, flat, self.params.flat, decayed=self._decays)
-            self.params = self.params.like(self.params.flat + update)
+            update += self.params.flat  # a fresh array, so that no other need be made
+            self.params = self.params.like(update)
             total += loss * len(batch)
             norms += norm
             on_step(step)
