@@ -236,7 +236,7 @@ CASES: list[Case] = [
     *losses(ops.hinge, CLASSES, margin=[1.0, 0.3, 0.0]),
     *losses(
         ops.cross_entropy,
-        [*CLASSES, *((shape, distributions(*shape)) for shape in OUTPUTS[:4] if shape[-1] > 1)],
+        [*CLASSES[:-1], *((shape, distributions(*shape)) for shape in OUTPUTS[:4] if shape[-1] > 1)],
         label_smoothing=[0.0, 0.1, 1.0],
     ),
     *losses(ops.cross_entropy, [((4, 3), 2 * distributions(4, 3)), ((4, 3), labels(4, classes=3).astype(np.uint8))]),

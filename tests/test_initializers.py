@@ -110,7 +110,7 @@ def test_what_is_not_random_draws_nothing(name):
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
 def test_constants_are_finite(value):
-    with pytest.raises(ValueRangeError, match="value must be finite"):
+    with pytest.raises(ValueRangeError, match="value must be a finite number"):
         constant(value)
 
 
@@ -119,5 +119,5 @@ def test_by_name_or_function():
     assert initializer(he_normal) is he_normal
     with pytest.raises(ValueRangeError, match="did you mean 'glorot_normal'"):
         initializer("glorot_norml")
-    with pytest.raises(ValueRangeError, match=r"must be one of he_normal, .*, got 3$"):
+    with pytest.raises(ValueRangeError, match=r"must be a function or one of 'he_normal', .*, got 3$"):
         initializer(3)

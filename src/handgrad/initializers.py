@@ -7,11 +7,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from difflib import get_close_matches
 
 import numpy as np
 
-from handgrad.errors import ValueRangeError
+import handgrad.checks as checks
 
 Initializer = Callable[[np.random.Generator, tuple[int, ...]], np.ndarray]
 
@@ -68,9 +67,7 @@ class Constant:
     """All `value`."""
 
     def __init__(self, value: float):
-        if not math.isfinite(value):
-            raise ValueRangeError(f"value must be finite, got {value}")
-        self.value = float(value)
+        self.value = checks.finite("value", value)
 
     def __call__(self, rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
         return np.full(shape, self.value)
@@ -100,8 +97,4 @@ def initializer(name_or_function: str | Initializer) -> Initializer:
     """The initializer of that name, or the function itself. Raises ValueRangeError for an unknown name."""
     if callable(name_or_function):
         return name_or_function
-    if name_or_function not in NAMED:
-        near = get_close_matches(str(name_or_function), NAMED, 1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
-        raise ValueRangeError(f"init must be one of {', '.join(NAMED)}, or a function, got {name_or_function!r}{hint}")
-    return NAMED[name_or_function]
+    return checks.by_name("init", name_or_function, NAMED, "a function or ")

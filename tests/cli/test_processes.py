@@ -13,18 +13,39 @@ COMMAND = [sys.executable, "-W", "error", "-m", "handgrad.cli.app"]
 posix = pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
 
 
-def start(tmp_path, *arguments):
+# A shell that runs the tests in the background has SIGINT ignored, which its children inherit. (Not with preexec_fn:
+# from Python 3.12 on it warns where there are threads, as in pytest-xdist.)
+HEEDS_CTRL_C = """
+import signal
+signal.signal(signal.SIGINT, signal.default_int_handler)
+from handgrad.cli.app import main
+main()
+"""
+
+
+def start(tmp_path, *arguments, environment=None):
     return subprocess.Popen(
-        [*COMMAND, *map(str, arguments)], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [sys.executable, "-W", "error", "-c", HEEDS_CTRL_C, *map(str, arguments)],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | (environment or {}),
     )
 
 
-def wait_for(process, condition, seconds=60):
-    end = time.monotonic() + seconds
-    while not condition():
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < end
-        time.sleep(0.02)
+def end(process):
+    """Kill it, where it still runs, and close its pipes."""
+    process.kill()
+    process.wait()
+    for stream in (process.stdout, process.stderr):
+        if stream is not None:
+            stream.close()
+
+
+def wait_for_training(process):
+    """Until the plan is printed, right before training."""
+    assert any(line.lstrip().startswith("model ") for line in iter(process.stdout.readline, ""))
 
 
 def test_predictions_go_through_a_pipe(tmp_path):
@@ -48,14 +69,12 @@ def test_predictions_go_through_a_pipe(tmp_path):
 def test_ctrl_c_keeps_what_was_learnt(tmp_path):
     process = start(tmp_path, "train", "--epochs", 100_000, "--patience", 100_000)
     try:
-        assert process.stdout is not None
-        plan = iter(process.stdout.readline, "")
-        assert any(line.lstrip().startswith("model ") for line in plan)  # printed right before training
+        wait_for_training(process)
         time.sleep(2)
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=60)
     finally:
-        process.kill()
+        end(process)
     assert process.returncode == 0, err
     assert "interrupted" in out
     folder = tmp_path / "runs/digits-1"
@@ -70,11 +89,11 @@ def test_ctrl_c_keeps_what_was_learnt(tmp_path):
 def test_other_signals_leave_nothing(tmp_path, number):
     process = start(tmp_path, "train", "--epochs", 100_000, "--patience", 100_000)
     try:
-        wait_for(process, lambda: any((tmp_path / "runs").glob(".unfinished-*")))
+        wait_for_training(process)
         process.send_signal(number)
         process.communicate(timeout=60)
     finally:
-        process.kill()
+        end(process)
     assert process.returncode == 128 + number
     assert not (tmp_path / "runs").exists()
 
@@ -82,3 +101,69 @@ def test_other_signals_leave_nothing(tmp_path, number):
 def test_the_command_starts_without_the_heavy_libraries():
     code = "import sys, handgrad.cli.app; print([m for m in ('numpy', 'sklearn', 'duckdb') if m in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60).stdout == "[]\n"
+
+
+STOPS_WHILE_WRITING = """
+import sys, time
+import handgrad.cli.train as train
+from handgrad.cli.app import main
+
+def save(model, params, path, **metadata):
+    path.write_bytes(b"half a mod")
+    print("writing", file=sys.stderr, flush=True)
+    time.sleep(600)
+
+train.save = save
+main()
+"""
+
+
+@posix
+def test_what_a_killed_run_left_is_removed_by_the_next_one_and_no_other(tmp_path):
+    (tmp_path / "t.csv").write_text("x,y\n" + "".join(f"{i % 9},{'ab'[i % 9 > 4]}\n" for i in range(90)))
+    arguments = ["train", "t.csv", "--target", "y", "--quiet", "--epochs", "2"]
+    code = [sys.executable, "-c", STOPS_WHILE_WRITING, *arguments]
+    writing = [subprocess.Popen(code, cwd=tmp_path, stderr=subprocess.PIPE, text=True) for _ in range(2)]
+    try:
+        assert [process.stderr.readline() for process in writing] == ["writing\n"] * 2
+        assert len(list((tmp_path / "runs").glob(".unfinished-*"))) == 2
+        end(writing[0])  # SIGKILL
+        for expected in ("runs/t-1\n", "runs/t-2\n"):
+            run = subprocess.run([*COMMAND, *arguments], cwd=tmp_path, capture_output=True, text=True, timeout=60)
+            assert (run.returncode, run.stdout, run.stderr) == (0, expected, "")
+            assert len(list((tmp_path / "runs").glob(".unfinished-*"))) == 1  # that of the one that lives
+        end(writing[1])
+        subprocess.run([*COMMAND, *arguments], cwd=tmp_path, capture_output=True, timeout=60, check=True)
+        assert sorted(path.name for path in (tmp_path / "runs").iterdir()) == ["t-1", "t-2", "t-3"]
+    finally:
+        for process in writing:
+            end(process)
+
+
+@posix
+def test_a_run_killed_in_training_leaves_nothing(tmp_path):
+    process = start(tmp_path, "train", "--epochs", 100_000, "--patience", 100_000)
+    try:
+        wait_for_training(process)
+    finally:
+        end(process)
+    assert not (tmp_path / "runs").exists()
+
+
+@posix
+def test_a_terminal_shows_what_is_being_done(tmp_path):
+    terminal = {"FORCE_COLOR": "1", "TERM": "xterm"}
+    process = start(tmp_path, "train", "--epochs", 2, environment=terminal)
+    try:
+        out, err = process.communicate(timeout=60)
+    finally:
+        end(process)
+    assert process.returncode == 0, err
+    for phase in ("reading the table", "encoding the columns", "fitting the baseline", "checking the gradients"):
+        assert phase in err
+        assert phase not in out
+    process = start(tmp_path, "train", "--epochs", 2, "--no-progress", environment=terminal)
+    try:
+        assert process.communicate(timeout=60)[1] == ""
+    finally:
+        end(process)

@@ -317,3 +317,23 @@ def test_replacing_gives_the_permissions_of_any_new_file(tmp_path):
     with replacing(tmp_path / "new") as file:
         file.write(b"y")
     assert stat.S_IMODE((tmp_path / "new").stat().st_mode) == 0o600
+
+
+def test_a_place_where_no_file_can_be_is_named_as_it_was_given(tmp_path):
+    model = hg.Linear(2, 1)
+    with pytest.raises(FileNotFoundError, match=r"there is no folder '.*none' to write to: '.*none/m.safetensors'$"):
+        save(model, model.init(0), tmp_path / "none" / "m.safetensors")
+    with pytest.raises(IsADirectoryError, match="is a folder; expected the name of a file") as caught:
+        save(model, model.init(0), tmp_path)
+    assert caught.value.filename == str(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_parameters_that_are_not_finite_are_kept_bit_for_bit(tmp_path, dtype):
+    model = hg.Linear(2, 2)
+    params = model.init(0, dtype)
+    params["weight"][...] = [[np.nan, -np.inf], [np.inf, -0.0]]
+    params["weight"].view(np.uint8)[0, 0] ^= 1  # a payload of its own
+    save(model, params, tmp_path / "m.safetensors")
+    assert load(tmp_path / "m.safetensors")[1].flat.tobytes() == params.flat.tobytes()

@@ -68,7 +68,7 @@ def test_rate_0_draws_nothing():
 
 @pytest.mark.parametrize("rate", [1.0, -0.1, 2, float("nan")])
 def test_rates_outside_the_range_are_refused(rate):
-    with pytest.raises(ValueRangeError, match="rate must be at least 0 and below 1"):
+    with pytest.raises(ValueRangeError, match="rate must be a number from 0 to below 1"):
         Dropout(rate)
     with pytest.raises(ValueRangeError, match="rate"):
         mlp([3, 4, 2], dropout=rate)

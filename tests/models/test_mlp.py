@@ -91,13 +91,16 @@ def test_options_reach_every_layer():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (([3],), "widths must name"),
-        (([],), "widths must name"),
+        (([3],), "widths must list"),
+        (([],), "widths must list"),
         (([3, 0, 2],), "n_out must be a whole number of at least 1, got 0"),
         (([3, 4.5, 2],), "4.5"),
         (([3, 4, 2], "rleu"), "did you mean 'relu'"),
         (([3, 4, 2], "swigl"), "did you mean 'swiglu'"),
-        (([3, 2], "nothing like it"), "activation must be one of identity, .*geglu, got 'nothing like it'"),
+        (
+            ([3, 2], "nothing like it"),
+            "activation must be a layer or one of 'identity', .*geglu', got 'nothing like it'",
+        ),
     ],
 )
 def test_what_cannot_be_built_is_refused(arguments, message):

@@ -104,6 +104,7 @@ def train(
     [dim]handgrad train cars.csv --target price[/dim]
     """
     with explained(debug):
+        from handgrad.cli.settings import check_settings
         from handgrad.cli.tasks import Options
         from handgrad.cli.train import train as run_command
 
@@ -129,6 +130,7 @@ def train(
             name=name,
             runs=runs,
         )
+        check_settings(options)
         if not run_command(options, quiet=quiet, progress=progress):
             raise typer.Exit(1)
 

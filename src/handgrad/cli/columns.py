@@ -7,6 +7,7 @@ each common value, one for the empty cell, and one for all other values where th
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -15,13 +16,21 @@ from typing import Any, Self
 import numpy as np
 
 from handgrad.cli.faults import InputError
-from handgrad.cli.tables import Column, Table, check_finite, not_a_number
+from handgrad.cli.tables import TRUTH, Column, Table, check_finite, not_a_number
 from handgrad.formats import FormatError
 
 CLIP = 3.0  # standard deviations
+HUGE = 1e150  # standard deviations: as good as infinite
 MOST_LEVELS = 50  # of a text column; rarer values share one column
 MOSTLY_UNIQUE = 0.9  # a text column with more different values than this share of its cells names its rows
 FEW_ROWS = 20  # below, a column that counts 1, 2, 3, ... may well be a measurement
+
+
+def moments(values: np.ndarray) -> tuple[float, float]:
+    """(mean, standard deviation), without overflow for any finite numbers."""
+    biggest = float(np.abs(values).max())
+    scale = biggest if biggest > 1e100 else 1.0
+    return float((values / scale).mean()) * scale, float((values / scale).std()) * scale
 
 
 @dataclass(frozen=True)
@@ -38,11 +47,10 @@ class Number:
     def learn(cls, column: Column) -> Self | None:
         """None where all values are equal and none is missing, so that there is nothing to learn from."""
         present = column.present.astype(float)
-        std = float(present.std()) if len(present) else 0.0
+        mean, std = moments(present) if len(present) else (0.0, 0.0)
         constant = not std > 1e-12 * max(1.0, float(np.abs(present).max(initial=0.0)))
         if constant and (len(present) == 0 or not column.missing.any()):
             return None
-        mean = float(present.mean())
         return cls(column.name, column.kind, mean, 1.0 if constant else std, bool(column.missing.any()))
 
     @property
@@ -53,8 +61,10 @@ class Number:
         """(rows, width). Raises InputError for text, and for NaN or infinity."""
         column = self._numeric(column)
         check_finite(column)
-        z = (np.where(column.missing, self.mean, column.values.astype(float)) - self.mean) / self.std
-        z /= np.sqrt(1 + (z / CLIP) ** 2)
+        values = np.where(column.missing, self.mean, column.values.astype(float))
+        with np.errstate(over="ignore"):  # halves, whose difference is finite; what is beyond is held at the bound
+            z = np.clip((values / 2 - self.mean / 2) / (self.std / 2), -HUGE, HUGE)
+        z /= np.hypot(1, z / CLIP)
         return np.stack([z, column.missing], axis=1) if self.flags_missing else z[:, None]
 
     def _numeric(self, column: Column) -> Column:
@@ -62,6 +72,10 @@ class Number:
             return Column(column.name, "number", np.zeros(len(column.values)), column.missing)
         if column.kind in ("text", "other"):
             row = not_a_number(column)[1] if column.kind == "text" else 0
+            if self.kind == "boolean" and column.kind == "text":
+                cells = zip(column.values, column.missing, strict=True)
+                wrong = (place for place, (cell, gone) in enumerate(cells) if not gone and cell.casefold() not in TRUTH)
+                row = next(wrong, row)
             raise InputError(
                 f"column {column.name!r} holds {column.values[row]!r} in row {row + 1} (the first below the header is "
                 f"1), and the model learnt it as {_PLURAL[self.kind]}; correct the cell, or leave it empty"
@@ -138,7 +152,9 @@ class Features:
         encoders: list[Number | Category] = []
         constant, naming, counting, other, notes = [], [], [], [], []
         for name, column in table.columns.items():
-            check_finite(column)
+            check_finite(
+                column, f"write it as an empty cell, or leave the column out with --ignore {shlex.quote(name)}"
+            )
             if column.kind == "other":
                 other.append(name)
             elif _names_rows(column):

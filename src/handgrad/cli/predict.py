@@ -51,7 +51,7 @@ def predict(run: str, data: str, *, output: str | None, probabilities: bool, run
             _write(text_file, rows)
             text_file.detach()  # flushes; `replacing` has still to sync and close
         notes.print(Text(f"{len(predictions):,} predictions of {target.name} in {output}"), soft_wrap=True)
-    if compared := _compared(table, target, predictions):
+    if compared := _compared(table, target, predictions, scores):
         notes.print(Text(compared), soft_wrap=True)
 
 
@@ -80,13 +80,13 @@ def _write(file: TextIO, rows: Iterator[list[str]]) -> None:
     csv.writer(file, lineterminator="\n").writerows(rows)
 
 
-def _compared(table: Table, target: Target, predictions: np.ndarray) -> str | None:
+def _compared(table: Table, target: Target, predictions: np.ndarray, scores: np.ndarray) -> str | None:
     """How the predictions compare with the target, where the table has it."""
     column = table.columns.get(target.name)
     if column is None or column.missing.any():
         return None
     if isinstance(target, Classes):
-        right = int(np.sum(column.texts() == predictions))
+        right = int(np.sum(target.places(column) == scores.argmax(axis=1)))
         return f"{right:,} of {table.rows:,} are as the column {target.name} says ({100 * right / table.rows:.1f} %)"
     if column.values.dtype.kind not in "iufb":
         return None

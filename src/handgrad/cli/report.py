@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -20,10 +21,16 @@ MOST_ROWS = 12  # of the gradient check
 
 
 class Report:
-    """Prints to `console`."""
+    """Prints to `console`, and what it is busy with to `status`, where that is a terminal."""
 
-    def __init__(self, console: Console):
+    def __init__(self, console: Console, status: Console):
         self.console = console
+        self.status = status
+
+    def busy(self, text: str) -> AbstractContextManager[object]:
+        """A line that says what is being done for as long as it takes; it is gone after."""
+        terminal = self.status.is_terminal and not self.status.quiet
+        return self.status.status(f"{text} ...") if terminal else nullcontext()
 
     def title(self, text: str) -> None:
         self.console.print(Rule(Text(text, style="bold"), align="left", style="dim"))

@@ -14,8 +14,9 @@ import re
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,12 @@ from handgrad.cli.faults import InputError, did_you_mean, listed
 from handgrad.formats import load
 from handgrad.formats.atomic import sync_folder
 
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
+UNFINISHED = ".unfinished-"
 MODEL, CONFIG, HISTORY = "model.safetensors", "config.json", "history.jsonl"
 
 
@@ -33,7 +40,17 @@ class NewRun:
     parent: Path
     stem: str  # the name, or what the numbered name begins with
     fixed: bool
-    folder: Path
+    undo: ExitStack
+
+    @cached_property
+    def folder(self) -> Path:
+        """Made when first asked for, which is when writing begins: a process that is killed before leaves nothing."""
+        self.undo.enter_context(_parents(self.parent))
+        folder, lock = _unfinished(self.parent)
+        if lock is not None:
+            self.undo.callback(os.close, lock)
+        self.undo.callback(shutil.rmtree, folder, ignore_errors=True)
+        return folder
 
     def write_json(self, name: str, data: Mapping[str, Any]) -> None:
         """data: of JSON's types; numbers that are not finite become null."""
@@ -71,7 +88,8 @@ class NewRun:
 def new_run(parent: Path, name: str | None, stem: str) -> Iterator[NewRun]:
     """A run to fill and `commit`. Whatever else happens, nothing is left behind.
 
-    It is made before training starts, so that a folder that can't be written to is found out in time.
+    That `parent` can be written to is tried at once, before training. What processes that were killed while they wrote
+    have left there is removed.
     """
     if name is not None:
         if not re.fullmatch(r"[^\W_][\w.+-]*", name):
@@ -81,17 +99,61 @@ def new_run(parent: Path, name: str | None, stem: str) -> Iterator[NewRun]:
             )
         if (parent / name).exists():
             raise InputError(_taken(parent / name))
-    made = [folder for folder in (parent, *parent.parents) if not folder.exists()]  # the innermost first
-    parent.mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(prefix=".unfinished-", dir=parent))
+    with _parents(parent):
+        os.rmdir(tempfile.mkdtemp(prefix=".trial-", dir=parent))
+        _sweep(parent)
     stem = re.sub(r"[^\w+-]+", "-", stem).strip("-_") or "run"
+    with ExitStack() as undo:
+        yield NewRun(parent, name or stem, name is not None, undo)
+
+
+@contextmanager
+def _parents(parent: Path) -> Iterator[None]:
+    """Make a folder and those above it; the ones made that are still empty at the end are removed."""
+    made = [folder for folder in (parent, *parent.parents) if not folder.exists()]  # the innermost first
     try:
-        yield NewRun(parent, name or stem, name is not None, folder)
+        parent.mkdir(parents=True, exist_ok=True)
+        yield
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
         for created in made:
-            if created.is_dir() and not any(created.iterdir()):
+            with suppress(OSError):  # another run's are in it
                 created.rmdir()
+
+
+def _unfinished(parent: Path) -> tuple[Path, int | None]:
+    """A new hidden folder, and the descriptor that holds its lock for as long as this process lives."""
+    while True:
+        folder = Path(tempfile.mkdtemp(prefix=UNFINISHED, dir=parent))
+        lock = _lock(folder)
+        if folder.is_dir():  # else another process has swept it before it was locked
+            return folder, lock
+        if lock is not None:
+            os.close(lock)
+
+
+def _sweep(parent: Path) -> None:
+    """Remove what processes that no longer live have left unfinished: nobody holds its lock."""
+    for folder in parent.glob(f"{UNFINISHED}*"):
+        lock = _lock(folder)
+        if lock is not None:
+            shutil.rmtree(folder, ignore_errors=True)
+            os.close(lock)
+
+
+def _lock(folder: Path) -> int | None:
+    """A descriptor that holds the folder's lock, or None: another process has it, or the system has no such locks."""
+    if fcntl is None:
+        return None
+    try:
+        descriptor = os.open(folder, os.O_RDONLY)
+    except OSError:
+        return None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(descriptor)
+        return None
+    return descriptor
 
 
 def open_run(run: str, parent: Path) -> tuple[Any, Any, dict[str, Any], Path]:

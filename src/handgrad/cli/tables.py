@@ -8,9 +8,10 @@ from __future__ import annotations
 import csv
 import glob
 import gzip
+import re
 from collections import Counter
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any
 
@@ -29,7 +30,10 @@ READERS = {
     ".ndjson": "json",
     ".json": "json",
 }
-CSV_TYPES = ("BOOLEAN", "BIGINT", "DOUBLE", "DATE", "TIMESTAMP", "VARCHAR")
+# no BOOLEAN: it would turn yes and no, T and F, 1.0 and 0.0 into true and false, which are not what the file says
+CSV_TYPES = ("BIGINT", "DOUBLE", "DATE", "TIMESTAMP", "TIMESTAMPTZ", "VARCHAR")
+TRUTH = {"true": True, "false": False}  # casefolded
+DECIMAL_COMMA = re.compile(r"[+-]?\d+(,\d+)?([eE][+-]?\d+)?")  # a number where semicolons separate
 SQL_KINDS = {
     "boolean": ("BOOLEAN",),
     "integer": ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT"),
@@ -44,17 +48,19 @@ class Column:
     """One column. kind: "integer", "number", "boolean", "text", "time" (days since 1970) or "other" (lists and such).
 
     values: (rows,), objects of str for text, else numbers or booleans. missing: (rows,), True where a cell is empty;
-    the value there has no meaning.
+    the value there has no meaning. spelled: (rows,), the cells as the file writes them, where that was asked for.
     """
 
     name: str
     kind: str
     values: np.ndarray
     missing: np.ndarray
+    spelled: np.ndarray | None = None
 
     def take(self, rows: np.ndarray) -> Column:
         """The column of those rows."""
-        return Column(self.name, self.kind, self.values[rows], self.missing[rows])
+        spelled = None if self.spelled is None else self.spelled[rows]
+        return Column(self.name, self.kind, self.values[rows], self.missing[rows], spelled)
 
     @property
     def present(self) -> np.ndarray:
@@ -63,6 +69,8 @@ class Column:
 
     def texts(self) -> np.ndarray:
         """The values as text, whatever they are: how classes and categories are called."""
+        if self.spelled is not None:
+            return self.spelled
         if self.kind == "text":
             return self.values
         if self.kind == "boolean":
@@ -102,7 +110,9 @@ def read_table(path: Path, text: Collection[str] = ()) -> Table:
     """
     reader = _reader(path)
     names: list[str] = []
+    commas = False
     if reader == "csv":
+        commas = _delimiter_of(path) == ";"
         names, options = _csv_options(path, text)
         source, parameters = f"read_csv($path, {options})", {"path": glob.escape(str(path))}
     else:
@@ -115,14 +125,22 @@ def read_table(path: Path, text: Collection[str] = ()) -> Table:
         raise InputError(f"{path} has more than one column called {listed(repeated)}; give each a name of its own")
     columns, rows = {}, 0
     for name, (kind, array) in zip(names, arrays, strict=True):
-        columns[name] = _column(name, kind, array)
+        column = _column(name, kind, array)
+        columns[name] = _typed(column, commas) if reader == "csv" and name not in text else column
         rows = len(array)
     if rows == 0:
         raise InputError(f"{path} has a header ({listed(names)}) but no rows")
     return Table(str(path), columns, rows)
 
 
-def check_finite(column: Column) -> None:
+def spelled(path: Path, column: Column) -> Column:
+    """The column of the table in `path`, with its cells as a text file writes them; other files have no spelling."""
+    if column.kind == "text" or READERS.get(_suffix(path)) != "csv":
+        return column
+    return replace(column, spelled=read_table(path, [column.name]).columns[column.name].values)
+
+
+def check_finite(column: Column, way_out: str = "write it as an empty cell") -> None:
     """Raise InputError, naming the row, where a column of numbers holds a literal NaN or infinity."""
     values = _as_numbers(column) if column.kind == "text" else column.values
     if values is None or values.dtype.kind != "f":
@@ -132,7 +150,7 @@ def check_finite(column: Column) -> None:
         row = int(wrong.argmax())
         raise InputError(
             f"column {column.name!r} holds {column.values[row]} in row {row + 1} (the first below the header is 1); "
-            "numbers must be finite, and a missing one is an empty cell"
+            f"numbers must be finite; {way_out}"
         )
 
 
@@ -149,13 +167,17 @@ def _reader(path: Path) -> str:
         raise InputError(f"there is no file {str(path)!r}{did_you_mean(path.name, near)}")
     if path.is_dir():
         raise InputError(f"{str(path)!r} is a folder; give one CSV, TSV, Parquet or JSON lines file")
-    suffix = Path(path.stem).suffix if path.suffix.lower() == ".gz" else path.suffix
-    reader = READERS.get(suffix.lower())
+    reader = READERS.get(_suffix(path))
     if reader is None or (path.suffix.lower() == ".gz" and reader == "parquet"):
         raise InputError(f"can't tell what {str(path)!r} is by its name; known are {', '.join(READERS)}, or .csv.gz")
     if path.stat().st_size == 0:
         raise InputError(f"{str(path)!r} is empty; expected a table with a header")
     return reader
+
+
+def _suffix(path: Path) -> str:
+    """What the name says that the file is."""
+    return (Path(path.stem).suffix if path.suffix.lower() == ".gz" else path.suffix).lower()
 
 
 def _open(path: Path) -> IO[str]:
@@ -191,8 +213,7 @@ def _delimiter(header: str) -> str:
     return max(",;\t|", key=bare.count)  # the first of equals: a single column has none of them
 
 
-def _csv_options(path: Path, text: Collection[str]) -> tuple[list[str], str]:
-    """The names in the header as they are, and the options for DuckDB to read the rest by."""
+def _delimiter_of(path: Path) -> str:
     with _open(path) as file:
         try:
             start = file.read(65536)
@@ -200,7 +221,12 @@ def _csv_options(path: Path, text: Collection[str]) -> tuple[list[str], str]:
             raise InputError(f"{str(path)!r} can't be read as UTF-8 text: {error}") from None
     if not start.strip():
         raise InputError(f"{str(path)!r} is empty; expected a table with a header")
-    delimiter = "\t" if ".tsv" in path.suffixes else _delimiter(start.lstrip().splitlines()[0])
+    return "\t" if ".tsv" in path.suffixes else _delimiter(start.lstrip().splitlines()[0])
+
+
+def _csv_options(path: Path, text: Collection[str]) -> tuple[list[str], str]:
+    """The names in the header as they are, and the options for DuckDB to read the rest by."""
+    delimiter = _delimiter_of(path)
     _, header = next(_csv_rows(path, delimiter))
     names = [name.strip() or f"column {place + 1}" for place, name in enumerate(header)]
     types = ["'VARCHAR'" if name in text else None for name in names]
@@ -233,6 +259,7 @@ def _query(
             # this file and no other, whatever stands in it
             connection.execute("SET allowed_paths = $paths", {"paths": [str(path), glob.escape(str(path))]})
             connection.execute("SET enable_external_access = false")
+            connection.execute("SET TimeZone = 'UTC'")
             described = connection.execute(f"DESCRIBE SELECT * FROM {source}", parameters).fetchall()
             kinds = {str(row[0]): _kind(str(row[1])) for row in described}
             if names and len(kinds) != len(names):
@@ -267,11 +294,26 @@ def _expression(name: str, kind: str) -> str:
 def _column(name: str, kind: str, array: Any) -> Column:
     missing = np.array(np.ma.getmaskarray(array))
     values = np.asarray(np.ma.getdata(array))
-    column = Column(name, kind, values, missing)
-    if kind == "text" and len(column.present):
-        numbers = _as_numbers(column)
-        if numbers is not None and not np.isfinite(numbers[~missing]).all():
-            return Column(name, "number", numbers, missing)  # numbers, but for "inf", which DuckDB takes for a word
+    return Column(name, kind, values, missing)
+
+
+def _typed(column: Column, commas: bool) -> Column:
+    """A text column of a text file as what its cells are, where DuckDB does not see it: truth values; numbers with an
+    infinity; numbers with decimal commas, if `commas`."""
+    if column.kind != "text" or not len(column.present):
+        return column
+    cells, missing = column.present.tolist(), column.missing
+    if all(cell.casefold() in TRUTH for cell in cells):
+        values = np.zeros(len(missing), bool)
+        values[~missing] = [TRUTH[cell.casefold()] for cell in cells]
+        return Column(column.name, "boolean", values, missing)
+    if commas and all(DECIMAL_COMMA.fullmatch(cell) for cell in cells):
+        numbers = np.zeros(len(missing))
+        numbers[~missing] = [float(cell.replace(",", ".")) for cell in cells]
+        return Column(column.name, "number", numbers, missing)
+    found = _as_numbers(column)
+    if found is not None and not np.isfinite(found[~missing]).all():
+        return Column(column.name, "number", found, missing)  # numbers, but for "inf", which DuckDB takes for a word
     return column
 
 
@@ -284,6 +326,8 @@ def _as_numbers(column: Column) -> np.ndarray | None:
 
 
 def _is_number(text: str) -> bool:
+    if DECIMAL_COMMA.fullmatch(text):
+        return True
     try:
         float(text)
     except ValueError:
@@ -294,9 +338,7 @@ def _is_number(text: str) -> bool:
 def _ragged(path: Path) -> str | None:
     """What is wrong with the first row that has more or fewer cells than the header; None where all have as many."""
     width = 0
-    with _open(path) as file:
-        delimiter = "\t" if ".tsv" in path.suffixes else _delimiter(file.read(65536).lstrip().splitlines()[0])
-    for line, cells in _csv_rows(path, delimiter):
+    for line, cells in _csv_rows(path, _delimiter_of(path)):
         width = width or len(cells)
         if len(cells) != width:
             return f"{path}, line {line}: {len(cells)} cells where the header has {width} columns"

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import math
+from collections import Counter
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from typing import Any, Self
 
 import numpy as np
 
 from handgrad.cli.faults import InputError
-from handgrad.cli.tables import Column, check_finite
+from handgrad.cli.tables import TRUTH, Column, check_finite
 from handgrad.formats import FormatError
 
 FEW_VALUES = 20  # whole numbers of at most so many different values are classes
 ROWS_A_VALUE = 10  # ... where each has so many rows on average
 TASKS = ("classification", "regression")
+LARGEST = 1e37  # of a target: float32 ends at 3e38, and predictions may lie beyond those learnt from
 
 
 @dataclass(frozen=True)
@@ -27,7 +31,11 @@ class Classes:
     @classmethod
     def learn(cls, column: Column) -> Self:
         texts = column.texts()
-        labels = tuple(sorted(set(texts.tolist()), key=_numbers_first))
+        counts = Counter(texts.tolist())
+        key, spelling = _keys(counts), dict[Any, str]()
+        for text in sorted(counts, key=lambda text: (-counts[text], text)):
+            spelling.setdefault(key(text), text)  # of several ways to write one number, the most frequent
+        labels = tuple(sorted(spelling.values(), key=_numbers_first))
         if len(labels) < 2:
             raise InputError(
                 f"target {column.name!r} holds one class, {labels[0]!r}, in all {len(texts)} rows; "
@@ -47,8 +55,18 @@ class Classes:
 
     def encode(self, column: Column) -> np.ndarray:
         """The label of each row, as an index into `labels`."""
-        places = {label: place for place, label in enumerate(self.labels)}
-        return np.array([places[text] for text in column.texts().tolist()], dtype=np.int64)
+        places = self.places(column)
+        if (places < 0).any():
+            label = column.texts()[int(places.argmin())]
+            raise InputError(f"target {self.name!r} holds {label!r}, which is none of its classes")
+        return places
+
+    def places(self, column: Column) -> np.ndarray:
+        """The label of each row, as `encode` gives it, and -1 for what is no label. 0 and 0.0, and true and True, are
+        one label where all labels are numbers, or truth values."""
+        key = _keys(self.labels)
+        places = {key(label): place for place, label in enumerate(self.labels)}
+        return np.array([places.get(key(text), -1) for text in column.texts().tolist()], dtype=np.int64)
 
     def decode(self, scores: np.ndarray) -> np.ndarray:
         """The predicted label of each row."""
@@ -73,7 +91,13 @@ class Quantity:
     def learn(cls, column: Column) -> Self:
         """column: the training part's."""
         values = column.values.astype(float)
-        if not values.std() > 1e-12 * max(1.0, float(np.abs(values).max())):
+        biggest = float(np.abs(values).max())
+        if biggest > LARGEST:
+            raise InputError(
+                f"target {column.name!r} holds {values[np.abs(values).argmax()]:g}; "
+                f"expected numbers within +-{LARGEST:g}, so write it in a larger unit"
+            )
+        if not values.std() > 1e-12 * max(1.0, biggest):
             raise InputError(
                 f"target {column.name!r} holds one value, {values[0]:g}, in all {len(values)} rows of the training "
                 "part; there is nothing to learn"
@@ -104,7 +128,7 @@ def task_of(column: Column, wanted: str) -> tuple[str, str]:
             f"target {column.name!r} holds text, such as {column.values[0]!r}; regression needs numbers, "
             "and --task classification takes text"
         )
-    check_finite(column)
+    check_finite(column, "write it as an empty cell, and its row is left out")
     if wanted != "auto":
         return wanted, "as asked"
     if column.kind in ("text", "boolean"):
@@ -130,6 +154,28 @@ def from_json(data: Any) -> Target:
         return Quantity(data["name"], float(data["mean"]), float(data["std"]))
     except (KeyError, TypeError, ValueError) as error:
         raise FormatError(f"the model's target can't be read: {error!r}") from None
+
+
+def _keys(labels: Iterable[str]) -> Callable[[str], Any]:
+    """What tells labels apart: the number where all are, the word where all are truth values, else the text."""
+    labels = list(labels)
+    if all(isinstance(_number(label), int | float) for label in labels):
+        return _number
+    if all(label.casefold() in TRUTH for label in labels):
+        return str.casefold
+    return str
+
+
+def _number(label: str) -> int | float | str:
+    """The number that a text is, a whole one in full, or else the text."""
+    try:
+        return int(label)
+    except ValueError:
+        pass
+    try:
+        return float(label) if math.isfinite(float(label)) else label
+    except ValueError:
+        return label
 
 
 def _numbers_first(label: str) -> tuple[int, float, str]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +13,7 @@ from handgrad.cli.baselines import Part
 from handgrad.cli.columns import Features
 from handgrad.cli.faults import InputError, UsageError, listed
 from handgrad.cli.splits import Parts, split
-from handgrad.cli.tables import Column, Table, read_table
+from handgrad.cli.tables import Column, Table, read_table, spelled
 from handgrad.cli.targets import Classes, Quantity, Target, task_of
 
 
@@ -57,9 +59,14 @@ class Task:
     notes: list[str]
 
 
-def prepare(options: Options) -> Task:
-    """Read the table, decide the task, split the rows and encode them."""
-    table, name = (digits(), "digit") if options.data is None else (read_table(Path(options.data)), options.target)
+def _quietly(text: str) -> AbstractContextManager[object]:
+    return nullcontext()
+
+
+def prepare(options: Options, busy: Callable[[str], AbstractContextManager[object]] = _quietly) -> Task:
+    """Read the table, decide the task, split the rows and encode them. busy: given what is being done, to show it."""
+    with busy("reading the table"):
+        table, name = (digits(), "digit") if options.data is None else (read_table(Path(options.data)), options.target)
     if options.data is None and options.target not in (None, name):
         raise UsageError(f"--target {options.target!r} is given without a file; name the file it is a column of")
     if name is None:
@@ -67,7 +74,7 @@ def prepare(options: Options) -> Task:
             f"--target is missing: which column of {table.source} is to be predicted? "
             f"Its columns are {listed(list(table.columns))}"
         )
-    column = table.column(name, "--target")
+    column = whole = table.column(name, "--target")
     for ignored in options.ignore:
         table.column(ignored, "--ignore")
     notes = []
@@ -83,6 +90,9 @@ def prepare(options: Options) -> Task:
             f"{table.source} has {table.rows} row{'s' * (table.rows > 1)} to learn from; expected 4 or more, "
             "for the parts to train on, to stop by and to test on"
         )
+    if task == "classification" and options.data is not None:
+        spelling = spelled(Path(options.data), whole)
+        column = spelling.take(np.flatnonzero(~whole.missing))
     classes = Classes.learn(column) if task == "classification" else None
     labels = None if classes is None else classes.encode(column)
     parts = split(table.rows, labels, options.test, options.validation, options.seed)
@@ -91,8 +101,9 @@ def prepare(options: Options) -> Task:
     target: Target = Quantity.learn(column.take(parts.train)) if classes is None else classes
     inputs = {other: c for other, c in table.columns.items() if other != name and other not in options.ignore}
     table = Table(table.source, {**inputs, name: column}, table.rows)
-    features, left_out = Features.learn(Table(table.source, inputs, table.rows), parts.train)
-    x = features.encode(table, np.dtype(options.dtype))
+    with busy("encoding the columns"):
+        features, left_out = Features.learn(Table(table.source, inputs, table.rows), parts.train)
+        x = features.encode(table, np.dtype(options.dtype))
     y = target.encode(column)
     y = y if classes else y.astype(options.dtype)
     train, validation, test = ((x[rows], y[rows]) for rows in (parts.train, parts.validation, parts.test))

@@ -18,6 +18,7 @@ from handgrad.check import GradientReport, check_gradients
 from handgrad.cli import targets
 from handgrad.cli.baselines import Score, constant_guess, linear_model, score
 from handgrad.cli.faults import InputError
+from handgrad.cli.memory import check_memory
 from handgrad.cli.report import Report
 from handgrad.cli.runs import CONFIG, HISTORY, MODEL, NewRun, new_run
 from handgrad.cli.targets import Classes
@@ -39,26 +40,30 @@ def train(options: Options, *, quiet: bool, progress: bool) -> bool:
 
     Raises HandgradError or OSError for what can't be trained on, and then leaves nothing on the disk.
     """
-    report = Report(Console(quiet=quiet, highlight=False))
+    shows = progress and not quiet
+    report = Report(Console(quiet=quiet, highlight=False), Console(stderr=True, quiet=not shows))
     stem = "digits" if options.data is None else Path(options.data).name.split(".")[0]
     optimizer = _optimizer(options)
     with new_run(Path(options.runs), options.name, stem) as run:
-        task = prepare(options)
+        task = prepare(options, report.busy)
         classifies = isinstance(task.target, Classes)
         loss: Loss = CrossEntropy(options.label_smoothing) if classifies else SquaredError()
         regularizer = L2(options.l2) if options.l2 else None
         widths = [task.features.width, *options.hidden, task.target.outputs]
+        check_memory(widths, options.batch_size, options.dtype)
         model = mlp(widths, options.activation, dropout=options.dropout)
         _show_plan(report, options, task, model, widths)
-        result = _fit(model, task, loss, optimizer, regularizer, options, progress and not quiet)
+        result = _fit(model, task, loss, optimizer, regularizer, options, shows)
         report.facts([("trained", _outcome(result))])
-        scores = [
-            constant_guess(task.target, task.train, task.test),
-            linear_model(task.target, task.train, task.test),
-            score("this MLP", task.target, predict(model, result.params, task.test[0]), task.test[1]),
-        ]
+        with report.busy("fitting the baseline"):
+            scores = [
+                constant_guess(task.target, task.train, task.test),
+                linear_model(task.target, task.train, task.test),
+                score("this MLP", task.target, predict(model, result.params, task.test[0]), task.test[1]),
+            ]
         report.scores(scores, len(task.test[1]))
-        check = _check(task, result, loss, regularizer, options)
+        with report.busy("checking the gradients"):
+            check = _check(task, result, loss, regularizer, options)
         report.gradients(check, min(CHECKED_ROWS, len(task.train[1])))
         _write(run, options, task, result, scores, check)
         folder = run.commit()
@@ -95,7 +100,11 @@ def _fit(
             progress=progress,
         )
     except DivergenceError as error:
-        raise InputError(f"training diverged: {error}; a lower --learning-rate may help") from error
+        given = f"{_peak(options):g}"
+        raise InputError(
+            f"training diverged at step {error.step + 1}: {error.place} is not finite; "
+            f"give a lower --learning-rate than {given}"
+        ) from error
     if not result.best_epoch:
         raise KeyboardInterrupt  # there is nothing yet to keep
     return result
@@ -104,8 +113,11 @@ def _fit(
 def _optimizer(options: Options) -> Optimizer:
     """The one named, its rate rising to --learning-rate and falling again over all epochs."""
     optimizer = by_name(options.optimizer)
-    peak = PEAK_RATES[type(NAMED[options.optimizer])] if options.learning_rate is None else options.learning_rate
-    return replace(optimizer, learning_rate=OneCycle(peak))
+    return replace(optimizer, learning_rate=OneCycle(_peak(options)))
+
+
+def _peak(options: Options) -> float:
+    return PEAK_RATES[type(NAMED[options.optimizer])] if options.learning_rate is None else options.learning_rate
 
 
 def _show_plan(report: Report, options: Options, task: Task, model: Sequential, widths: list[int]) -> None:

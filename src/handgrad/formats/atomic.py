@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import tempfile
 from collections.abc import Iterator
@@ -17,7 +18,11 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
     It is written beside `path`, flushed to the disk, then renamed, so that a reader finds the old file or the new one.
     """
     path = Path(path)
-    handle, temporary = tempfile.mkstemp(prefix=f".{path.name[:100]}.", suffix=".tmp", dir=path.parent)
+    check_place(path)
+    try:
+        handle, temporary = tempfile.mkstemp(prefix=f".{path.name[:100]}.", suffix=".tmp", dir=path.parent)
+    except OSError as error:  # its own words name the temporary file, which the caller knows nothing of
+        raise type(error)(error.errno, error.strerror, str(path)) from None
     try:
         with os.fdopen(handle, "wb") as file:
             yield file
@@ -29,6 +34,15 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
         os.unlink(temporary)
         raise
     sync_folder(path.parent)
+
+
+def check_place(path: str | os.PathLike[str]) -> None:
+    """Raise IsADirectoryError or FileNotFoundError, naming `path`, where no file of that name can be written."""
+    path = Path(path)
+    if path.is_dir():
+        raise IsADirectoryError(errno.EISDIR, "is a folder; expected the name of a file", str(path))
+    if not path.parent.is_dir():
+        raise FileNotFoundError(errno.ENOENT, f"there is no folder {str(path.parent)!r} to write to", str(path))
 
 
 def sync_folder(folder: Path) -> None:

@@ -23,7 +23,7 @@ import safetensors
 import safetensors.numpy
 
 from handgrad.formats.architecture import build, describe
-from handgrad.formats.atomic import replacing
+from handgrad.formats.atomic import check_place, replacing
 from handgrad.formats.errors import FormatError
 from handgrad.layers.base import Layer
 from handgrad.layers.parameters import Parameters
@@ -39,9 +39,11 @@ def save(model: Layer, params: Mapping[str, Array], path: str | os.PathLike[str]
     It is written beside `path`, flushed to the disk and renamed: no reader sees half of it, and on a failure the file
     that was there stays. Layers are saved with all their hyperparameters, shared ones once; an initializer that is a
     function of your own is not (see architecture.Lost).
+    Parameters that are NaN or infinite are kept as they are.
     Raises FormatError for a layer that is not the library's own, ParameterError or ShapeError for parameters of another
-    model.
+    model, FileNotFoundError or IsADirectoryError for a `path` where no file can be.
     """
+    check_place(path)
     architecture = describe(model)
     arrays = {name: np.ascontiguousarray(_on_host(array)) for name, array in params.items()}
     dtype = next((array.dtype for array in arrays.values()), np.dtype(float))

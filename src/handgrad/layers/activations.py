@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from difflib import get_close_matches
 from typing import Any
 
+import handgrad.checks as checks
 import handgrad.ops as ops
-from handgrad.errors import ValueRangeError
+from handgrad.checks import by_name
+from handgrad.errors import DTypeError, ValueRangeError
 from handgrad.layers.base import Layer, Shape
-from handgrad.ops.arrays import finite, positive, unit_axis
+from handgrad.ops.arrays import unit_axis
 
 
 @dataclass(frozen=True, repr=False)
@@ -49,7 +50,7 @@ class LeakyReLU(Layer):
     op = ops.leaky_relu
 
     def __post_init__(self) -> None:
-        finite(alpha=self.alpha)
+        checks.finites(self, "alpha")
 
     def hyper(self) -> dict[str, Any]:
         return {"alpha": self.alpha}
@@ -63,7 +64,7 @@ class Swish(Layer):
     op = ops.swish
 
     def __post_init__(self) -> None:
-        finite(beta=self.beta)
+        checks.finites(self, "beta")
 
     def hyper(self) -> dict[str, Any]:
         return {"beta": self.beta}
@@ -93,7 +94,8 @@ class Softmax(Layer):
     op = ops.softmax
 
     def __post_init__(self) -> None:
-        positive(temperature=self.temperature)
+        checks.positives(self, "temperature")
+        checks.integers(self, "axis")
 
     def hyper(self) -> dict[str, Any]:
         return {"temperature": self.temperature, "axis": self.axis}
@@ -117,19 +119,14 @@ ACTIVATIONS: dict[str, type[Layer]] = {
 }
 
 
-def by_name(kind: str, value: str, table: dict[str, Any]) -> Any:
-    """table[value]. Raises ValueRangeError with the names there are when it is not one of them."""
-    if value not in table:
-        near = get_close_matches(str(value), table, 1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
-        raise ValueRangeError(f"{kind} must be one of {', '.join(table)}, got {value!r}{hint}")
-    return table[value]
+OTHERS = "a layer or "
 
 
 def activation(name_or_layer: str | Layer | Callable[[], Layer]) -> Layer:
     """An activation layer from its name ("relu"), its class or itself."""
     if isinstance(name_or_layer, Layer):
         return name_or_layer
-    if callable(name_or_layer):
-        return name_or_layer()
-    return by_name("activation", name_or_layer, ACTIVATIONS)()
+    made = name_or_layer() if callable(name_or_layer) else by_name("activation", name_or_layer, ACTIVATIONS, OTHERS)()
+    if not isinstance(made, Layer):
+        raise DTypeError(f"activation must be a layer, or make one, got {made!r} from {name_or_layer!r}")
+    return made

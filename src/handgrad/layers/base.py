@@ -11,7 +11,7 @@ import numpy as np
 from handgrad.errors import ParameterError, ShapeError
 from handgrad.layers.parameters import Parameter, Parameters
 from handgrad.ops.arrays import Array
-from handgrad.ops.base import Cache, Op
+from handgrad.ops.base import Cache, Elementwise, Op
 
 Shape = tuple[Any, ...] | None  # of one sample; None where unknown, and ... in front for leading axes not known
 Gradients = dict[str, Array]
@@ -48,16 +48,17 @@ class Layer:
                 continue
             if argument.default is argument.empty:
                 parts.append(repr(list(value) if isinstance(value, tuple) else value))
-            elif value != argument.default:
+            elif value is not argument.default and not _equal(value, argument.default):
                 parts.append(f"{name}={getattr(value, '__name__', None) or repr(value)}")
         return f"{type(self).__name__}({', '.join(parts)})"
 
     def output_shape(self, shape: Shape = None) -> Shape:
         """The shape of one sample's output from the shape of its input; None where it can't be known.
 
-        Raises ShapeError when the layer can't take that input. Elementwise layers keep the shape.
+        Raises ShapeError when the layer can't take that input. By default a layer whose op is elementwise keeps the
+        shape, and of any other it is not known.
         """
-        return shape
+        return shape if isinstance(getattr(self, "op", None), Elementwise) else None
 
     def init(self, rng: np.random.Generator | int, dtype: Any = np.float64) -> Parameters:
         """First values of the parameters. rng: a generator or a seed; dtype: numpy.float32 or numpy.float64."""
@@ -100,6 +101,13 @@ class Layer:
         out, _ = self.forward(params, x, train=train, rng=rng)
         visit(name, self, out)
         return out
+
+
+def _equal(a: Any, b: Any) -> bool:
+    try:
+        return bool(a == b)
+    except Exception:  # arrays compare to arrays
+        return False
 
 
 def features(shape: Shape, n: int, layer: str) -> tuple[Any, ...]:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import handgrad.checks as checks
 import handgrad.ops as ops
 from handgrad.initializers import Initializer, he_normal, initializer, zeros
 from handgrad.layers.base import Gradients, Layer, Shape, features
-from handgrad.layers.linear import width
 from handgrad.layers.parameters import Parameter
 from handgrad.ops.arrays import Array
 from handgrad.ops.base import Cache
@@ -27,8 +27,8 @@ class Gated(Layer):
     initializer: Initializer
 
     def __init__(self, n_in: int, n_out: int, bias: bool = True, init: str | Initializer = he_normal):
-        width(n_in=n_in, n_out=n_out)
-        fields = {"n_in": int(n_in), "n_out": int(n_out), "bias": bool(bias), "initializer": initializer(init)}
+        widths = {"n_in": checks.whole("n_in", n_in), "n_out": checks.whole("n_out", n_out)}
+        fields = {**widths, "bias": bool(bias), "initializer": initializer(init)}
         for name, value in fields.items():
             object.__setattr__(self, name, value)
 

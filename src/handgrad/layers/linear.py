@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+import handgrad.checks as checks
 import handgrad.ops as ops
 from handgrad.errors import ShapeError, ValueRangeError
 from handgrad.initializers import Initializer, he_normal, initializer, zeros
@@ -21,8 +22,7 @@ from handgrad.ops.linear import LAYOUTS
 def width(**numbers: int) -> None:
     """Raise ValueRangeError unless the named numbers are whole and at least 1."""
     for name, number in numbers.items():
-        if isinstance(number, bool) or not isinstance(number, int | np.integer) or number < 1:
-            raise ValueRangeError(f"{name} must be a whole number of at least 1, got {number!r}")
+        checks.whole(name, number)
 
 
 @dataclass(frozen=True)
@@ -62,12 +62,11 @@ class Linear(Layer):
         flatten: bool = False,
         init: str | Initializer = he_normal,
     ):
-        width(n_in=n_in, n_out=n_out)
         if layout not in LAYOUTS:
             raise ValueRangeError(f'layout must be "in_out" or "out_in", got {layout!r}')
         fields = {
-            "n_in": int(n_in),
-            "n_out": int(n_out),
+            "n_in": checks.whole("n_in", n_in),
+            "n_out": checks.whole("n_out", n_out),
             "bias": bool(bias),
             "layout": layout,
             "flatten": bool(flatten),

@@ -5,10 +5,9 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar
 
+import handgrad.checks as checks
 import handgrad.ops as ops
-from handgrad.errors import ValueRangeError
-from handgrad.layers.activations import by_name
-from handgrad.ops.arrays import Array, finite, positive
+from handgrad.ops.arrays import Array
 from handgrad.ops.base import Cache
 
 
@@ -36,7 +35,7 @@ class Hinge(Loss):
     classifies = True
 
     def __post_init__(self) -> None:
-        finite(margin=self.margin)
+        checks.finites(self, "margin")
 
 
 @dataclass(frozen=True)
@@ -48,8 +47,7 @@ class CrossEntropy(Loss):
     classifies = True
 
     def __post_init__(self) -> None:
-        if not 0 <= self.label_smoothing <= 1:
-            raise ValueRangeError(f"label_smoothing must be from 0 to 1, got {self.label_smoothing}")
+        checks.shares(self, "label_smoothing")
 
 
 @dataclass(frozen=True)
@@ -74,7 +72,7 @@ class Huber(Loss):
     op = ops.huber
 
     def __post_init__(self) -> None:
-        positive(delta=self.delta)
+        checks.positives(self, "delta")
 
 
 @dataclass(frozen=True)
@@ -92,8 +90,7 @@ class Quantile(Loss):
     op = ops.quantile
 
     def __post_init__(self) -> None:
-        if not 0 < self.q < 1:
-            raise ValueRangeError(f"q must be above 0 and below 1, got {self.q}")
+        checks.inner_shares(self, "q")
 
 
 LOSSES: dict[str, type[Loss]] = {
@@ -107,6 +104,10 @@ LOSSES: dict[str, type[Loss]] = {
 }
 
 
-def loss(name_or_loss: str | Loss) -> Loss:
-    """A loss from its name, with its defaults, or the loss itself."""
-    return name_or_loss if isinstance(name_or_loss, Loss) else by_name("loss", name_or_loss, LOSSES)()
+def loss(name_or_loss: str | Loss | type[Loss]) -> Loss:
+    """A loss from its name or its class, with its defaults, or the loss itself."""
+    if isinstance(name_or_loss, Loss):
+        return name_or_loss
+    if isinstance(name_or_loss, type) and issubclass(name_or_loss, Loss):
+        return name_or_loss()
+    return checks.by_name("loss", name_or_loss, LOSSES, "a loss, such as CrossEntropy(), or ")()

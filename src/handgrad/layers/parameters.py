@@ -35,7 +35,7 @@ class Parameters(Mapping[str, Array]):
     views. The views and `.flat` share memory: to write to one is to write to both.
     """
 
-    __slots__ = ("_views", "flat", "specs")
+    __slots__ = ("_flat", "_views", "specs")
 
     def __init__(self, specs: Mapping[str, Parameter], flat: Array):
         """specs: what each parameter is, in the order of the vector. flat: (total,), of any array library."""
@@ -43,7 +43,7 @@ class Parameters(Mapping[str, Array]):
         if tuple(flat.shape) != (size,):
             raise ShapeError(f"flat must have shape {(size,)} to hold these parameters, got {tuple(flat.shape)}")
         self.specs = dict(specs)
-        self.flat = flat
+        self._flat = flat
         views, offset = {}, 0
         for name, spec in specs.items():
             end = offset + math.prod(spec.shape)
@@ -72,7 +72,7 @@ class Parameters(Mapping[str, Array]):
 
     def pack(self, arrays: Mapping[str, Array]) -> Self:
         """Copies of `arrays`, one for each name, as Parameters over one new vector. None stands for zeros."""
-        self._check(arrays)
+        self.check_names(arrays)
         flat = array_api_compat.array_namespace(self.flat).empty_like(self.flat)
         packed = self.like(flat)
         for name, view in packed._views.items():
@@ -85,11 +85,25 @@ class Parameters(Mapping[str, Array]):
                 view[...] = value
         return packed
 
-    def _check(self, arrays: Mapping[str, Array]) -> None:
+    def check_names(self, arrays: Mapping[str, Any]) -> None:
+        """Raise ParameterError, which lists them, when names are missing or unknown."""
         if arrays.keys() != self._views.keys():
             missing = sorted(self._views.keys() - arrays.keys())
             unknown = sorted(arrays.keys() - self._views.keys())
             raise ParameterError(f"parameters do not match the model's: missing {missing}, unknown {unknown}")
+
+    @property
+    def flat(self) -> Array:
+        """The vector of all numbers, of which the arrays under the names are views."""
+        return self._flat
+
+    @flat.setter
+    def flat(self, vector: Array) -> None:
+        if vector is not self._flat:  # `params.flat -= step` sets the vector that it has changed in place
+            raise ParameterError(
+                "flat cannot be another vector, of which the arrays under the names would be no views: "
+                "write params.flat[...] = vector, or take params.like(vector)"
+            )
 
     @property
     def decays(self) -> Array:

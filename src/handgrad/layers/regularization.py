@@ -8,13 +8,12 @@ from typing import Any
 
 import numpy as np
 
+import handgrad.checks as checks
 import handgrad.ops as ops
-from handgrad.errors import ValueRangeError
 from handgrad.initializers import ones, zeros
 from handgrad.layers.base import Gradients, Layer, Shape, features
-from handgrad.layers.linear import width
 from handgrad.layers.parameters import Parameter, Parameters
-from handgrad.ops.arrays import Array, positive
+from handgrad.ops.arrays import Array
 from handgrad.ops.base import Cache
 
 
@@ -26,8 +25,7 @@ class Dropout(Layer):
     op = ops.dropout
 
     def __post_init__(self) -> None:
-        if not 0 <= self.rate < 1:
-            raise ValueRangeError(f"rate must be at least 0 and below 1, got {self.rate}")
+        checks.decays(self, "rate")
 
     def forward(
         self, params: Mapping[str, Array], x: Array, *, train: bool = False, rng: np.random.Generator | None = None
@@ -35,6 +33,9 @@ class Dropout(Layer):
         if not train or self.rate == 0:
             return x, None
         return self.op.forward(x, rate=self.rate, rng=rng)
+
+    def output_shape(self, shape: Shape = None) -> Shape:
+        return shape
 
     def backward(self, dout: Array, cache: Cache) -> tuple[Array, Gradients]:
         return (dout, {}) if cache is None else super().backward(dout, cache)
@@ -49,8 +50,8 @@ class LayerNorm(Layer):
     op = ops.layer_norm
 
     def __post_init__(self) -> None:
-        width(n=self.n)
-        positive(epsilon=self.epsilon)
+        checks.counts(self, "n")
+        checks.positives(self, "epsilon")
 
     def parameters(self) -> dict[str, Parameter]:
         shape = (self.n,)
@@ -70,7 +71,7 @@ class L2:
     strength: float
 
     def __post_init__(self) -> None:
-        ops.l2.forward(np.zeros(0), strength=self.strength)  # refuses what the op refuses
+        checks.rates(self, "strength")
 
     def value_and_grad(self, params: Parameters) -> tuple[Array, Gradients]:
         """The penalty, and its gradient for each parameter that it acts on."""

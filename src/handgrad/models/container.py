@@ -62,8 +62,12 @@ class Container(Layer):
     def _add_gradients(self, grads: Gradients, place: str, of_child: Gradients) -> None:
         """Put the child's gradients under this container's names, added where the parameter is shared."""
         for name, own in self._names[place].items():
-            gradient = of_child[name]
-            grads[own] = grads[own] + gradient if own in grads else gradient
+            gradient, before = of_child[name], grads.get(own)
+            grads[own] = (
+                before + gradient
+                if before is not None and gradient is not None
+                else (before if gradient is None else gradient)
+            )
 
 
 @contextmanager

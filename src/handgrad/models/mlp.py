@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 
+from handgrad.checks import by_name
 from handgrad.errors import ValueRangeError
 from handgrad.initializers import Initializer, he_normal
-from handgrad.layers.activations import ACTIVATIONS, by_name
+from handgrad.layers.activations import ACTIVATIONS, OTHERS
 from handgrad.layers.activations import activation as activation_layer
 from handgrad.layers.base import Layer
 from handgrad.layers.gated import GATED
@@ -34,10 +35,14 @@ def mlp(
     dropout: the rate after each hidden layer. layer_norm: a LayerNorm after each hidden linear layer.
     The last layer gives scores: the losses take them as they are.
     """
-    if len(widths) < 2:
-        raise ValueRangeError(f"widths must name the inputs and the outputs at least, got {list(widths)}")
+    if isinstance(widths, str) or not hasattr(widths, "__len__") or len(widths) < 2:
+        raise ValueRangeError(f"widths must list the inputs and the outputs at least, such as [3, 2], got {widths!r}")
     gated = isinstance(activation, str) and activation not in ACTIVATIONS
-    unit = by_name("activation", activation, {**ACTIVATIONS, **GATED}) if isinstance(activation, str) else activation
+    unit = (
+        by_name("activation", activation, {**ACTIVATIONS, **GATED}, OTHERS)
+        if isinstance(activation, str)
+        else activation
+    )
     Dropout(dropout)  # refuses a rate out of range, where no hidden layer would
     layers: list[Layer] = []
     for n_in, n_out in pairwise(widths[:-1]):

@@ -60,14 +60,17 @@ class Residual(Container):
         return x + out, cache
 
     def backward(self, dout: Array, cache: Cache) -> tuple[Array, Gradients]:
-        dx, of_layer = self.layer.backward(dout, cache)
+        with within("layer"):
+            dx, of_layer = self.layer.backward(dout, cache)
         grads: Gradients = {}
         self._add_gradients(grads, "layer", of_layer)
         return dout + dx, grads
 
     def parameter_gradients(self, dout: Array, cache: Cache) -> Gradients:
         grads: Gradients = {}
-        self._add_gradients(grads, "layer", self.layer.parameter_gradients(dout, cache))
+        with within("layer"):
+            of_layer = self.layer.parameter_gradients(dout, cache)
+        self._add_gradients(grads, "layer", of_layer)
         return grads
 
     def visit(

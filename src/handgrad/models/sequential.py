@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from handgrad.errors import HandgradError
+from handgrad.errors import DTypeError, HandgradError
 from handgrad.layers.base import Gradients, Layer, Shape, Visit
 from handgrad.models.container import Container, within
 from handgrad.ops.arrays import Array
@@ -25,6 +25,8 @@ class Sequential(Container):
     layers: tuple[Layer, ...]
 
     def __init__(self, layers: Iterable[Layer]):
+        if isinstance(layers, Layer) or not isinstance(layers, Iterable):
+            raise DTypeError(f"layers must be a list of layers, such as [Linear(3, 2)], got {layers!r}")
         object.__setattr__(self, "layers", tuple(layers))
         self._bind()
         self.output_shape()
@@ -41,6 +43,7 @@ class Sequential(Container):
     def forward(
         self, params: Mapping[str, Array], x: Array, *, train: bool = False, rng: np.random.Generator | None = None
     ) -> tuple[Array, Cache]:
+        rng = one_stream(rng)
         caches = []
         for i, layer in enumerate(self.layers):
             place = str(i)
@@ -54,7 +57,8 @@ class Sequential(Container):
     def backward(self, dout: Array, cache: Cache) -> tuple[Array, Gradients]:
         grads: Gradients = {}
         for i in reversed(range(len(self.layers))):
-            dout, of_layer = self.layers[i].backward(dout, cache[i])
+            with within(str(i)):
+                dout, of_layer = self.layers[i].backward(dout, cache[i])
             self._add_gradients(grads, str(i), of_layer)
         return dout, grads
 
@@ -64,10 +68,13 @@ class Sequential(Container):
         grads: Gradients = {}
         for i in reversed(range(first, len(self.layers))):
             layer = self.layers[i]
-            if i == first:
-                of_layer = layer.parameter_gradients(dout, cache[i])
-            else:
-                dout, of_layer = layer.backward(dout, cache[i])
+            try:  # not `within`, as in forward
+                if i == first:
+                    of_layer = layer.parameter_gradients(dout, cache[i])
+                else:
+                    dout, of_layer = layer.backward(dout, cache[i])
+            except HandgradError as error:
+                raise error.within(str(i)) from error.__cause__
             self._add_gradients(grads, str(i), of_layer)
         return grads
 
@@ -81,8 +88,14 @@ class Sequential(Container):
         rng: np.random.Generator | None = None,
         name: str = "",
     ) -> Array:
+        rng = one_stream(rng)
         for i, layer in enumerate(self.layers):
             place = str(i)
             inner = f"{name}.{place}" if name else place
             x = layer.visit(visit, self._params_of(params, place), x, train=train, rng=rng, name=inner)
         return x
+
+
+def one_stream(rng: np.random.Generator | int | None) -> np.random.Generator | None:
+    """A seed as one generator for all layers: each would draw the same numbers from the seed itself."""
+    return rng if rng is None or isinstance(rng, np.random.Generator) else np.random.default_rng(rng)

@@ -6,8 +6,9 @@ import math
 
 import numpy as np
 
+import handgrad.checks as checks
 from handgrad.errors import ValueRangeError
-from handgrad.ops.arrays import Array, Namespace, finite, magnitude, namespace_of, real
+from handgrad.ops.arrays import Array, Namespace, magnitude, namespace_of, real
 from handgrad.ops.base import Elementwise, Kink
 from handgrad.ops.special import erfc
 
@@ -93,7 +94,7 @@ class LeakyReLU(Elementwise):
     kinks = (Kink("x = 0", r"\alpha"),)
 
     def value(self, x: Array, alpha: float = 0.01) -> tuple[Array, Array]:
-        finite(alpha=alpha)
+        checks.finite("alpha", alpha)
         return namespace_of(x=x).where(x > 0, x, alpha * x), x
 
     def local(self, x: Array, alpha: float = 0.01) -> Array:
@@ -113,7 +114,7 @@ class Swish(Elementwise):
     saves = "x, sigmoid(beta x)"
 
     def value(self, x: Array, beta: float = 1.0) -> tuple[Array, tuple[Array, Array]]:
-        finite(beta=beta)
+        checks.finite("beta", beta)
         with np.errstate(over="ignore"):  # beta x past the largest number is a gate of 0 or 1, as it should
             s = logistic(namespace_of(x=x), beta * x)
         return x * s, (x, s)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from handgrad.errors import ShapeError
-from handgrad.ops.arrays import Array, broadcast, namespace_of, operand, operands, same_dtype, sum_to_shape
+from handgrad.ops.arrays import Array, broadcast, namespace_of, operands, same_dtype, sum_to_shape
 from handgrad.ops.base import Cache, Elementwise, Kink, Op, match_upstream, single
 
 
@@ -30,8 +30,7 @@ class Binary(Op):
 
     def backward(self, dout: Array, cache: Cache) -> tuple[Array, ...]:
         saved, x_shape, y_shape, out_shape, like = cache
-        dout = operand(dout, like)
-        match_upstream(dout, out_shape)
+        dout = match_upstream(dout, out_shape, like)
         xp = namespace_of(dout=dout)
         by_x, by_y = self.local(saved)
         return sum_to_shape(xp, dout * by_x, x_shape), sum_to_shape(xp, dout * by_y, y_shape)
@@ -239,8 +238,7 @@ class MatMul(Op):
 
     def backward(self, dout: Array, cache: Cache) -> tuple[Array, ...]:
         x, y, shape = cache
-        dout = operand(dout, x)
-        match_upstream(dout, shape)
+        dout = match_upstream(dout, shape, x)
         xp = namespace_of(x=x, y=y)
         row, column = x[None, :] if x.ndim == 1 else x, y[:, None] if y.ndim == 1 else y
         if y.ndim == 1:

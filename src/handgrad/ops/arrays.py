@@ -9,7 +9,7 @@ import array_api_compat
 import array_api_compat.numpy as numpy_namespace
 import numpy as np
 
-from handgrad.errors import DeviceError, DTypeError, ShapeError, ValueRangeError
+from handgrad.errors import DeviceError, DTypeError, ShapeError
 
 Array = Any  # an array of any library that follows the Python array API standard
 Namespace = Any
@@ -130,20 +130,6 @@ def unit_axis(axis: int, ndim: int, name: str = "axis") -> int:
     if not -ndim <= axis < ndim:
         raise ShapeError(f"{name}={axis} is outside an array of {ndim} axes; expected {-ndim} to {ndim - 1}")
     return axis % ndim
-
-
-def positive(**numbers: float) -> None:
-    """Raise ValueRangeError unless the named numbers are finite and above 0."""
-    for name, number in numbers.items():
-        if not (number > 0 and math.isfinite(number)):
-            raise ValueRangeError(f"{name} must be a finite number above 0, got {number}")
-
-
-def finite(**numbers: float) -> None:
-    """Raise ValueRangeError unless the named numbers are finite."""
-    for name, number in numbers.items():
-        if not math.isfinite(number):
-            raise ValueRangeError(f"{name} must be a finite number, got {number}")
 
 
 def magnitude(xp: Namespace, x: Array) -> Array:

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from numbers import Number, Real
 from typing import Any, ClassVar
 
+import array_api_compat
+import numpy as np
+
 import handgrad.ops.arrays as arrays
-from handgrad.errors import ShapeError
+from handgrad.errors import DTypeError, ShapeError
 from handgrad.ops.arrays import Array
 
 Cache = Any
@@ -31,7 +38,8 @@ class Op(ABC):
 
     backward and jvp change neither their arguments nor the cache, which may be used any number of times. An optional
     input that was None has the gradient None, and its tangent is ignored. Where the output is a single number, dout
-    may be a Python number. Calling the op gives forward's output alone.
+    may be a Python number. An output may be the very array that the cache holds, or an input: do not write to it before
+    backward has run. Calling the op gives forward's output alone.
     """
 
     name: ClassVar[str]
@@ -68,17 +76,22 @@ class Elementwise(Op):
     value: Callable[..., tuple[Array, Any]]  # (x, **hyper) -> f(x), and what `local` needs of it
     local: Callable[..., Array]  # (saved, **hyper) -> dy_i/dx_i for each element
 
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if "value" in vars(cls):
+            cls.forward = spelled_out(Elementwise.forward, 2, cls.value)  # type: ignore[method-assign]
+
     def forward(self, x: Array, **hyper: Any) -> tuple[Array, Cache]:
         x = arrays.operand(x)
         arrays.floating(x=x)
+        hyper = plain(hyper, x)
         y, saved = self.value(x, **hyper)
         return y, (saved, hyper)
 
     def backward(self, dout: Array, cache: Cache) -> tuple[Array | None, ...]:
         saved, hyper = cache
         local = self.local(saved, **hyper)
-        dout = arrays.operand(dout, local)
-        match_upstream(dout, local.shape)
+        dout = match_upstream(dout, local.shape, local)
         return (dout * local,)
 
     def jvp(self, tangents: Sequence[Any], cache: Cache) -> Array:
@@ -86,12 +99,64 @@ class Elementwise(Op):
         return tangents[0] * self.local(saved, **hyper)
 
 
-def single(out: Array) -> Array | None:
-    """The output, where it is a single number, for the dtype and library of a dout given as a Python number."""
-    return out if out.ndim == 0 else None
+def spelled_out(forward: Callable[..., Any], count: int, value: Callable[..., Any]) -> Callable[..., Any]:
+    """`forward` as a subclass shows it: `value` tells its hyperparameters, which it also takes by position.
+
+    count: how many arguments, self among them, come before the hyperparameters.
+    """
+    first = list(inspect.signature(forward).parameters.values())
+    hypers = list(inspect.signature(value).parameters.values())[count:]
+    options = [p.replace(kind=p.POSITIONAL_OR_KEYWORD) for p in first[count:] if p.kind is p.KEYWORD_ONLY]
+    signature = inspect.Signature([*first[:count], *hypers, *options], return_annotation="tuple[Array, Cache]")
+
+    @functools.wraps(forward)
+    def spelled(*inputs: Any, **hyper: Any) -> Any:
+        if len(inputs) > count:
+            given = signature.bind(*inputs, **hyper).arguments
+            inputs, hyper = inputs[:count], {name: given[name] for name in list(given)[count:]}
+        return forward(*inputs, **hyper)
+
+    spelled.__signature__ = signature  # type: ignore[attr-defined]
+    return spelled
 
 
-def match_upstream(dout: Array, shape: tuple[int, ...]) -> None:
-    """Raise ShapeError unless the upstream gradient has the shape of the output it belongs to."""
+def plain(hyper: dict[str, Any], x: Array) -> dict[str, Any]:
+    """Hyperparameters with numbers, such as NumPy's, as Python floats, which leave the dtype of x as it is."""
+    return {k: held(float(v), x) if isinstance(v, Real) and type(v) is not bool else v for k, v in hyper.items()}
+
+
+def held(number: float, x: Array) -> float:
+    """A finite number held within the range of x's dtype, in which it would be infinite otherwise."""
+    if not 6e4 < abs(number) < math.inf:  # in the range of every dtype, float16 too
+        return number
+    largest = float(array_api_compat.array_namespace(x).finfo(x.dtype).max)
+    return max(-largest, min(largest, number))
+
+
+def single(out: Array) -> Array:
+    """The output if it is one number, else an empty array of its kind: for `match_upstream`, where nothing is saved."""
+    if out.ndim == 0:
+        return out
+    return arrays.namespace_of(out=out).empty(0, dtype=out.dtype, device=array_api_compat.device(out))
+
+
+def match_upstream(dout: Any, shape: tuple[int, ...], like: Array) -> Array:
+    """dout as an array, checked to belong to an output of that shape, of the library, device and dtype of `like`.
+
+    Raises ShapeError, DTypeError and DeviceError. A number serves where the output is one.
+    """
+    if type(dout) is not np.ndarray or type(like) is not np.ndarray:
+        if isinstance(dout, np.generic):
+            dout = dout.item()
+        if isinstance(dout, Number):
+            dout = arrays.operand(dout, like)
+        arrays.namespace_of(output=like, dout=dout)
+    if dout.dtype != like.dtype and not (_complex(dout) or _complex(like)):  # in a complex step one of them is real
+        raise DTypeError(f"dout has dtype {dout.dtype} and the output has {like.dtype}; they must have one dtype")
     if tuple(dout.shape) != tuple(shape):
         raise ShapeError(f"dout must have the shape of the output, {tuple(shape)}, got {tuple(dout.shape)}")
+    return dout
+
+
+def _complex(x: Array) -> bool:
+    return bool(array_api_compat.array_namespace(x).isdtype(x.dtype, "complex floating"))

@@ -8,9 +8,10 @@ from typing import Any
 import array_api_compat
 import numpy as np
 
+import handgrad.checks as checks
 from handgrad.errors import ValueRangeError
 from handgrad.ops.arrays import Array, floating, namespace_of, operand
-from handgrad.ops.base import Cache, Op, match_upstream
+from handgrad.ops.base import Cache, Op, match_upstream, single
 
 
 class Dropout(Op):
@@ -30,23 +31,23 @@ class Dropout(Op):
     def forward(self, x: Array, rate: float = 0.5, rng: np.random.Generator | int | None = None) -> tuple[Array, Cache]:
         x = operand(x)
         floating(x=x)
-        if not 0 <= rate < 1:
-            raise ValueRangeError(f"rate must be at least 0 and below 1, got {rate}")
+        rate = checks.number("rate", rate, "a number of at least 0 and below 1", lambda r: 0 <= r < 1)
         if rng is None:
             raise ValueRangeError("dropout needs rng, a NumPy generator or a seed: no randomness is global here")
         keep = np.random.default_rng(rng).random(tuple(x.shape), dtype=np.float32) >= rate
-        cache = namespace_of(x=x).asarray(keep, device=array_api_compat.device(x)), 1 / (1 - rate)
+        cache = namespace_of(x=x).asarray(keep, device=array_api_compat.device(x)), 1 / (1 - rate), single(x)
         return self._kept(x, cache), cache
 
     def backward(self, dout: Array, cache: Cache) -> tuple[Array, ...]:
-        match_upstream(dout, cache[0].shape)
+        keep, _, like = cache
+        dout = match_upstream(dout, keep.shape, like)
         return (self._kept(dout, cache),)
 
     def jvp(self, tangents: Sequence[Any], cache: Cache) -> Array:
         return self._kept(tangents[0], cache)
 
     def _kept(self, x: Array, cache: Cache) -> Array:
-        keep, scale = cache
+        keep, scale, _ = cache
         xp = namespace_of(x=x)
         return xp.where(keep, x * scale, xp.zeros((), dtype=x.dtype, device=x.device))
 

@@ -50,7 +50,7 @@ class Gated(Op):
     ) -> tuple[Any, ...]:
         """(dx, dw_content, dw_gate, db_content, db_gate); None in place of each that `needs` leaves out."""
         x, c, g, w_content, w_gate, content_bias, gate_bias = cache
-        match_upstream(dout, c.shape)
+        dout = match_upstream(dout, c.shape, c)
         f, saved = self.gate.value(g)
         dc, dg = dout * f, dout * c * self.gate.local(saved)
         cache_c = (x, w_content, content_bias, "in_out", False)

@@ -55,7 +55,8 @@ class Linear(Op):
         x, w, has_bias, layout, flatten = cache
         xp = namespace_of(x=x)
         inward = layout == "in_out"
-        match_upstream(dout, (*(x.shape[:1] if flatten else x.shape[:-1]), w.shape[1 if inward else 0]))
+        shape = (*(x.shape[:1] if flatten else x.shape[:-1]), w.shape[1 if inward else 0])
+        dout = match_upstream(dout, shape, x)
         x2, dz = _as_rows(xp, x, flatten), rows(xp, dout)
         dx = dw = db = None
         if needs[0]:

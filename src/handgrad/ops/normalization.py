@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import handgrad.checks as checks
 from handgrad.errors import ShapeError
-from handgrad.ops.arrays import Array, magnitude, namespace_of, operand, positive, real, rows, same_dtype
+from handgrad.ops.arrays import Array, magnitude, namespace_of, operand, real, rows, same_dtype
 from handgrad.ops.base import Cache, Op, match_upstream
 
 
@@ -31,7 +32,7 @@ class LayerNorm(Op):
         x, scale, shift = operand(x), operand(scale), operand(shift)
         xp = namespace_of(x=x, scale=scale, shift=shift)
         same_dtype(x=x, scale=scale, shift=shift)
-        positive(epsilon=epsilon)
+        epsilon = checks.positive("epsilon", epsilon)
         if x.ndim < 1 or x.shape[-1] == 0:
             raise ShapeError(f"x must have a last axis of one element or more, got shape {tuple(x.shape)}")
         for name, array in (("scale", scale), ("shift", shift)):
@@ -51,7 +52,7 @@ class LayerNorm(Op):
 
     def backward(self, dout: Array, cache: Cache) -> tuple[Array, ...]:
         n, inverse, scale = cache
-        match_upstream(dout, n.shape)
+        dout = match_upstream(dout, n.shape, n)
         xp = namespace_of(n=n)
         dscale = xp.sum(rows(xp, dout * n), axis=0)
         dshift = xp.sum(rows(xp, dout), axis=0)

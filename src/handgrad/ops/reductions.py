@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from operator import index
 from typing import Any
 
 from handgrad.errors import ShapeError
@@ -16,7 +17,7 @@ Axes = int | tuple[int, ...] | None
 def _axes(axis: Axes, ndim: int) -> tuple[int, ...]:
     if axis is None:
         return tuple(range(ndim))
-    axes = tuple(unit_axis(a, ndim) for a in ((axis,) if isinstance(axis, int) else axis))
+    axes = tuple(unit_axis(index(a), ndim) for a in (axis if isinstance(axis, tuple | list) else (axis,)))
     if len(set(axes)) != len(axes):
         raise ShapeError(f"axis={axis} names one axis twice")
     return axes
@@ -45,8 +46,7 @@ class Sum(Op):
 
     def backward(self, dout: Array, cache: Cache) -> tuple[Array, ...]:
         x_shape, axes, y_shape, like = cache
-        dout = operand(dout, like)
-        match_upstream(dout, y_shape)
+        dout = match_upstream(dout, y_shape, like)
         xp = namespace_of(dout=dout)
         # added to zeros, not a view of stride 0: a gradient is an array of its own, which its owner may write to
         return (xp.zeros(x_shape, dtype=dout.dtype, device=dout.device) + xp.reshape(dout, _kept(x_shape, axes)),)
@@ -73,8 +73,8 @@ class Mean(Sum):
         return total / count, cache
 
     def backward(self, dout: Array, cache: Cache) -> tuple[Array, ...]:
-        x_shape, axes, _, like = cache
-        return super().backward(operand(dout, like) / self._count(x_shape, axes), cache)
+        x_shape, axes, y_shape, like = cache
+        return super().backward(match_upstream(dout, y_shape, like) / self._count(x_shape, axes), cache)
 
     def jvp(self, tangents: Sequence[Any], cache: Cache) -> Array:
         x_shape, axes, _, _ = cache
@@ -117,8 +117,7 @@ class Max(Op):
 
     def backward(self, dout: Array, cache: Cache) -> tuple[Array, ...]:
         share, axes, y_shape = cache
-        dout = operand(dout, share)
-        match_upstream(dout, y_shape)
+        dout = match_upstream(dout, y_shape, share)
         return (share * namespace_of(dout=dout).reshape(dout, _kept(share.shape, axes)),)
 
     def jvp(self, tangents: Sequence[Any], cache: Cache) -> Array:
@@ -138,20 +137,20 @@ class Reshape(Op):
     )
     saves = "the shape of x"
 
-    def forward(self, x: Array, shape: Sequence[int] = (-1,)) -> tuple[Array, Cache]:
+    def forward(self, x: Array, shape: Sequence[int] | int = (-1,)) -> tuple[Array, Cache]:
         x = operand(x)
-        given = tuple(shape)
+        given = tuple(map(index, shape if isinstance(shape, Sequence) else (shape,)))
         known = math.prod(n for n in given if n != -1)
         wild = given.count(-1)
         size = math.prod(x.shape)
         if wild > 1 or any(n < -1 for n in given) or (known != size if wild == 0 else known == 0 or size % known):
             raise ShapeError(f"shape={given} does not hold the {size} elements of x in shape {tuple(x.shape)}")
         y = namespace_of(x=x).reshape(x, tuple(size // known if n == -1 else n for n in given))
-        return y, (x.shape, y.shape)
+        return y, (x.shape, y.shape, single(y))
 
     def backward(self, dout: Array, cache: Cache) -> tuple[Array, ...]:
-        x_shape, y_shape = cache
-        match_upstream(dout, y_shape)
+        x_shape, y_shape, like = cache
+        dout = match_upstream(dout, y_shape, like)
         return (namespace_of(dout=dout).reshape(dout, x_shape),)
 
     def jvp(self, tangents: Sequence[Any], cache: Cache) -> Array:

@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 
+import handgrad.checks as checks
 from handgrad.errors import ShapeError
-from handgrad.ops.arrays import Array, floating, namespace_of, operand, positive, real, unit_axis
-from handgrad.ops.base import Cache, Op, match_upstream
+from handgrad.ops.arrays import Array, floating, namespace_of, operand, real, unit_axis
+from handgrad.ops.base import Cache, Op, held, match_upstream
 
 
 class Softmax(Op):
@@ -28,8 +29,10 @@ class Softmax(Op):
     def forward(self, x: Array, temperature: float = 1.0, axis: int = -1) -> tuple[Array, Cache]:
         x = operand(x)
         floating(x=x)
-        positive(temperature=temperature)
+        temperature = checks.positive("temperature", temperature)
         xp = namespace_of(x=x)
+        # a temperature past the range of x's dtype would be 0 or inf in it
+        temperature = max(held(temperature, x), float(xp.finfo(x.dtype).smallest_normal))
         axis = unit_axis(axis, x.ndim)
         if x.shape[axis] == 0:
             raise ShapeError(
@@ -42,7 +45,7 @@ class Softmax(Op):
 
     def backward(self, dout: Array, cache: Cache) -> tuple[Array, ...]:
         p, temperature, axis = cache
-        match_upstream(dout, p.shape)
+        dout = match_upstream(dout, p.shape, p)
         return (self._product(dout, p, temperature, axis),)
 
     def jvp(self, tangents: Sequence[Any], cache: Cache) -> Array:

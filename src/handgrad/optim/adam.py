@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+import handgrad.checks as checks
 from handgrad.errors import ValueRangeError
 from handgrad.ops.arrays import Array, Namespace
-from handgrad.optim import checks
 from handgrad.optim.base import Optimizer, Slots, State
 from handgrad.optim.schedules import Schedule
 

@@ -20,16 +20,16 @@ from typing import Any, Self
 import array_api_compat.numpy as numpy_namespace
 import numpy as np
 
+import handgrad.checks as checks
 from handgrad.errors import DTypeError, ShapeError, ValueRangeError
 from handgrad.ops.arrays import Array, Namespace, namespace_of
-from handgrad.optim import checks
 from handgrad.optim.schedules import Schedule
 
 State = dict[str, Any]
 Slots = tuple[Array, ...]
 
 BLOCK = 32768  # elements: the handful of vectors a rule touches stay in the core's own cache between its passes
-LONG = 16 * BLOCK  # from here on blocks are the faster: shorter vectors stay in cache as they are
+LONG = 2 * BLOCK  # from here on blocks are the faster: shorter vectors stay in cache as they are
 
 
 @dataclass(frozen=True)

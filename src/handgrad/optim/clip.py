@@ -7,8 +7,8 @@ import math
 import array_api_compat.numpy as numpy_namespace
 import numpy as np
 
+import handgrad.checks as checks
 from handgrad.ops.arrays import Array, Namespace, namespace_of
-from handgrad.optim import checks
 from handgrad.optim.base import flat_vector
 
 # Below the length from which OpenBLAS splits a dot product over its threads, so that the norm does not depend on how

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from difflib import get_close_matches
-
-from handgrad.errors import ValueRangeError
+import handgrad.checks as checks
 from handgrad.optim.adam import Adam, AdamW
 from handgrad.optim.base import Optimizer
 from handgrad.optim.rmsprop import RMSprop
@@ -27,12 +25,4 @@ def by_name(optimizer: str | Optimizer) -> Optimizer:
     """
     if isinstance(optimizer, Optimizer):
         return optimizer
-    if isinstance(optimizer, str) and optimizer in NAMED:
-        return NAMED[optimizer]
-    given = optimizer if isinstance(optimizer, str) else getattr(optimizer, "__name__", "")
-    close = get_close_matches(given.lower(), NAMED, n=1)
-    hint = f"; did you mean {close[0]!r}?" if close else ""
-    raise ValueRangeError(
-        f"optimizer must be an Optimizer, such as Adam(), or one of {', '.join(map(repr, NAMED))}, "
-        f"got {optimizer!r}{hint}"
-    )
+    return checks.by_name("optimizer", optimizer, NAMED, "an Optimizer, such as Adam(), or ")

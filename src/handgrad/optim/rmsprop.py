@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import handgrad.checks as checks
 from handgrad.ops.arrays import Array, Namespace
-from handgrad.optim import checks
 from handgrad.optim.base import Optimizer, Slots
 from handgrad.optim.schedules import Schedule
 

@@ -11,8 +11,8 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
 from typing import Self
 
+import handgrad.checks as checks
 from handgrad.errors import ValueRangeError
-from handgrad.optim import checks
 
 
 @dataclass(frozen=True)

@@ -6,21 +6,20 @@ import math
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import array_api_compat
 import numpy as np
 
+from handgrad.checks import at_least_0, by_name, positive, whole
 from handgrad.engines.eager import EagerEngine, as_parameters, check_parameters
 from handgrad.errors import DivergenceError, DTypeError, ValueRangeError
 from handgrad.layers import L2, Layer, Loss, Parameters
 from handgrad.layers import loss as loss_of
-from handgrad.layers.activations import by_name
-from handgrad.layers.linear import width
 from handgrad.ops.arrays import Array, namespace_of
 from handgrad.optim import Optimizer
 from handgrad.optim import by_name as optimizer_of
-from handgrad.optim.checks import number, whole
 from handgrad.threads import blas_threads
 from handgrad.training.data import (
     DROPOUT,
@@ -103,14 +102,14 @@ def fit(
     if not isinstance(model, Layer):
         raise DTypeError(f"model must be a Layer, such as handgrad.mlp gives, got {type(model).__name__}")
     loss, optimizer = loss_of(loss), optimizer_of(optimizer)
-    width(epochs=epochs, batch_size=batch_size)
+    epochs, batch_size = whole("epochs", epochs), whole("batch_size", batch_size)
     if patience is not None:
-        width(patience=patience)
+        patience = whole("patience", patience)
     elif monitor is not None:
         raise ValueRangeError(f"monitor={monitor!r} is watched by early stopping alone; give patience too")
     if clip_norm is not None:
-        clip_norm = number("clip_norm", clip_norm, "a finite number above 0", lambda x: 0 < x < math.inf)
-    min_delta = number("min_delta", min_delta, "a finite number of at least 0", lambda x: 0 <= x < math.inf)
+        clip_norm = positive("clip_norm", clip_norm)
+    min_delta = at_least_0("min_delta", min_delta)
     seed = whole("seed", seed, 0)
     if regularizer is not None and not isinstance(regularizer, L2):
         raise DTypeError(f"regularizer must be L2(strength), got {regularizer!r}")
@@ -141,13 +140,8 @@ def fit(
             for epoch in range(epochs):
                 began = time.perf_counter()
                 order = stream(seed, SHUFFLE, epoch).permutation(len(train))
-                losses, norms = runner.epoch(
-                    train,
-                    order,
-                    batch_size,
-                    stream(seed, DROPOUT, epoch),
-                    lambda step, epoch=epoch: bar.step(epoch, step),
-                )
+                rng = stream(seed, DROPOUT, epoch)
+                losses, norms = runner.epoch(train, order, batch_size, rng, partial(bar.step, epoch))
                 row = {
                     "epoch": epoch + 1,
                     "loss": losses,
@@ -259,8 +253,7 @@ def _first_params(model: Layer, params: Mapping[str, Array] | None, train: Rows,
 def _threads(threads: int | str, params: Parameters, batch_size: int) -> int | None:
     """The limit on BLAS threads, or None for none."""
     if threads != "auto":
-        width(threads=threads)  # type: ignore[arg-type]
-        return int(threads)
+        return whole("threads", threads)
     if not isinstance(params.flat, np.ndarray):
         return None
     matrices = [math.prod(spec.shape) for spec in params.specs.values() if len(spec.shape) == 2]

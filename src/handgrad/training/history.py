@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from handgrad.checks import by_name
 from handgrad.layers import Layer, Parameters
-from handgrad.layers.activations import by_name
 from handgrad.ops.arrays import Array
 
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from handgrad.checks import by_name
 from handgrad.errors import ValueRangeError
 from handgrad.layers import BinaryCrossEntropy, Loss
-from handgrad.layers.activations import by_name
 
 Metric = Callable[[Any, Any], float]
 

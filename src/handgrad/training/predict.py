@@ -7,10 +7,10 @@ from typing import Any
 
 import array_api_compat
 
+from handgrad.checks import whole
 from handgrad.engines.eager import as_parameters, check_parameters
 from handgrad.errors import DeviceError
 from handgrad.layers import Layer
-from handgrad.layers.linear import width
 from handgrad.ops.arrays import Array
 from handgrad.training.data import inputs
 
@@ -20,7 +20,7 @@ def predict(model: Layer, params: Mapping[str, Array], X: Any, *, batch_size: in
 
     batch_size rows are taken at a time, so that the memory needed beside X and the scores does not grow with m.
     """
-    width(batch_size=batch_size)
+    batch_size = whole("batch_size", batch_size)
     x = inputs(X)
     params = as_parameters(model, params)
     check_parameters(model, params)

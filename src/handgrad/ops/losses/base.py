@@ -8,10 +8,11 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import array_api_compat
+import numpy as np
 
 from handgrad.errors import DTypeError, ShapeError, ValueRangeError
 from handgrad.ops.arrays import Array, floating, namespace_of, operand, real
-from handgrad.ops.base import Cache, Op, match_upstream
+from handgrad.ops.base import Cache, Op, match_upstream, plain, spelled_out
 
 REDUCTIONS = ("mean", "none")
 
@@ -28,6 +29,11 @@ class Loss(Op):
     value: Callable[..., tuple[Array, Any]]  # (scores, y, **hyper) -> (L_i, what `local` needs)
     local: Callable[..., Array]  # (saved, **hyper) -> dL_i/dscores, in the shape of scores
 
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if "value" in vars(cls):
+            cls.forward = spelled_out(Loss.forward, 3, cls.value)  # type: ignore[method-assign]
+
     @abstractmethod
     def targets(self, scores: Array, y: Array) -> Array:
         """y, checked against scores, in the form `value` takes."""
@@ -39,6 +45,7 @@ class Loss(Op):
         floating(scores=scores)
         if reduction not in REDUCTIONS:
             raise ValueRangeError(f'reduction must be "mean" or "none", got {reduction!r}')
+        hyper = plain(hyper, scores)
         if scores.ndim == 0:
             raise ShapeError("scores must have an axis of samples, got shape ()")
         xp = namespace_of(scores=scores)
@@ -66,13 +73,15 @@ class Loss(Op):
         saved, weight, each, per_output, hyper = cache
         local = self.local(saved, **hyper)
         if each:
-            match_upstream(dout, local.shape[:-1] if per_output else local.shape)
-        elif math.prod(getattr(dout, "shape", ())) != 1:
-            raise ShapeError(f"dout must be a number, as the mean loss is one, got shape {tuple(dout.shape)}")
+            dout = match_upstream(dout, local.shape[:-1] if per_output else local.shape, local)
+        else:
+            if math.prod(getattr(dout, "shape", ())) != 1:
+                raise ShapeError(f"dout must be a number, as the mean loss is one, got shape {tuple(dout.shape)}")
+            dout = match_upstream(dout, getattr(dout, "shape", ()), local)
         factor = dout if weight is None else dout * weight
-        if per_output and getattr(factor, "ndim", 0):
+        if per_output:
             factor = factor[..., None]
-        return (local * operand(factor, local),)
+        return (local * factor,)
 
     def jvp(self, tangents: Sequence[Any], cache: Cache) -> Array:
         saved, weight, each, per_output, hyper = cache
@@ -103,8 +112,7 @@ def _weights(xp: Any, scores: Array, sample_weight: Any, shape: tuple[int, ...],
     if not (xp.isdtype(weight.dtype, ("real floating", "integral"))):
         raise DTypeError(f"sample_weight must hold numbers, got dtype {weight.dtype}")
     weight = xp.astype(weight, real(xp, scores).dtype, copy=False)
-    if not bool(xp.all(xp.isfinite(weight) & (weight >= 0))):
-        raise ValueRangeError("sample_weight must be finite and at least 0")
+    _refuse_no_weight(xp, weight)
     if reduction == "none":
         return weight
     # by the largest first: sums of huge or tiny weights neither overflow nor vanish
@@ -115,6 +123,10 @@ def _weights(xp: Any, scores: Array, sample_weight: Any, shape: tuple[int, ...],
     return weight / xp.sum(weight)
 
 
+def _refuse_no_weight(xp: Any, weight: Array) -> None:
+    refuse_first(~(xp.isfinite(weight) & (weight >= 0)), weight, "sample_weight must be finite and at least 0")
+
+
 def class_labels(scores: Array, y: Array) -> Array:
     """y checked to be one integer label a sample, 0 to the number of classes less 1."""
     xp = array_api_compat.array_namespace(scores)
@@ -123,16 +135,29 @@ def class_labels(scores: Array, y: Array) -> Array:
     if not xp.isdtype(y.dtype, "integral"):
         raise DTypeError(f"y must hold integer class labels, got dtype {y.dtype}")
     if tuple(y.shape) != tuple(scores.shape[:-1]):
+        column = tuple(y.shape) == (*scores.shape[:-1], 1)
         raise ShapeError(
             f"y must have one label a sample, shape {tuple(scores.shape[:-1])} for scores in shape "
             f"{tuple(scores.shape)}, got {tuple(y.shape)}"
+            + ("; give y[..., 0], without the last axis" if column else "")
         )
     classes = scores.shape[-1]
     if math.prod(y.shape) and (int(xp.min(y)) < 0 or int(xp.max(y)) >= classes):
-        flat = xp.reshape(y, (-1,))
-        at = int(xp.argmax(xp.astype((flat < 0) | (flat >= classes), xp.int8)))
-        raise ValueRangeError(f"y must hold labels from 0 to {classes - 1}, got {int(flat[at])} at sample {at}")
+        wide = xp.astype(y, xp.int64)
+        refuse_first((wide < 0) | (wide >= classes), wide, f"y must hold labels from 0 to {classes - 1}")
     return y
+
+
+def refuse_first(bad: Array, values: Array, expected: str) -> None:
+    """Raise ValueRangeError where `bad` holds for one of the values: with the first of them, and its place."""
+    xp = array_api_compat.array_namespace(values)
+    if not bool(xp.any(bad)):
+        return
+    at = int(xp.argmax(xp.astype(xp.reshape(bad, (-1,)), xp.int8)))
+    value = xp.reshape(values, (-1,))[at]
+    place = tuple(map(int, np.unravel_index(at, tuple(values.shape))))
+    where = f"sample {place[0]}" if len(place) == 1 else f"index {place}"
+    raise ValueRangeError(f"{expected}, got {value} at {where}")
 
 
 def same_shape(scores: Array, y: Array) -> Array:

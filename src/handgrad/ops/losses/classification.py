@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from handgrad.errors import ShapeError, ValueRangeError
+import handgrad.checks as checks
+from handgrad.errors import ShapeError
 from handgrad.ops.activations import logistic
-from handgrad.ops.arrays import Array, finite, magnitude, namespace_of, real
+from handgrad.ops.arrays import Array, magnitude, namespace_of, real
 from handgrad.ops.base import Kink
-from handgrad.ops.losses.base import Loss, class_labels, mean_over_outputs, same_shape, share_of_outputs
+from handgrad.ops.losses.base import Loss, class_labels, mean_over_outputs, refuse_first, same_shape, share_of_outputs
 
 
 class Hinge(Loss):
@@ -31,7 +32,7 @@ class Hinge(Loss):
         return class_labels(scores, y)
 
     def value(self, s: Array, y: Array, margin: float = 1.0) -> tuple[Array, tuple[Array, Array]]:
-        finite(margin=margin)
+        checks.finite("margin", margin)
         xp = namespace_of(s=s)
         true = one_hot(s, y)
         zero = xp.zeros((), dtype=s.dtype, device=s.device)
@@ -51,7 +52,8 @@ class Hinge(Loss):
 class CrossEntropy(Loss):
     """L_i = log sum_j exp(s_j) - sum_j q_j s_j, the cross-entropy of softmax(s) with the target distribution q.
 
-    y holds labels 0 to n - 1, of which q is the one-hot row, or the rows q themselves, in the shape of scores. With
+    y holds labels 0 to n - 1, of which q is the one-hot row, or the rows q themselves, in the shape of scores,
+    of any sum (class weights scale it). Two classes or more: the softmax of one score is 1, whatever it is. With
     label_smoothing e the target is (1 - e) q + e / n. The gradient is p sum(q) - q, p = softmax(s). Computed by
     log-sum-exp, so that scores of any size are safe. Saves p and q. Szegedy et al. (2016) for label smoothing.
     """
@@ -62,19 +64,20 @@ class CrossEntropy(Loss):
     saves = "p, q"
 
     def targets(self, scores: Array, y: Array) -> Array:
-        if scores.ndim > 1 and scores.shape[-1] == 0:
-            raise ShapeError(f"scores must have one class or more, got shape {tuple(scores.shape)}")
-        if y.ndim != scores.ndim or scores.ndim < 2:
+        if scores.ndim > 1 and scores.shape[-1] < 2:
+            hint = "; for one score a sample use binary_cross_entropy" if scores.shape[-1] else ""
+            raise ShapeError(f"scores must have two classes or more, got shape {tuple(scores.shape)}{hint}")
+        if y.ndim != scores.ndim or scores.ndim < 2 or y.shape[-1] == 1:
             return one_hot(scores, class_labels(scores, y))
         q = same_shape(scores, y)
         xp = namespace_of(q=q)
-        if not bool(xp.all(q >= 0)) or not bool(xp.all(xp.isfinite(q))):
-            raise ValueRangeError("y as target distributions must hold finite numbers of at least 0")
+        refuse_first(
+            ~((q >= 0) & xp.isfinite(q)), q, "y as target distributions must hold finite numbers of at least 0"
+        )
         return q
 
     def value(self, s: Array, y: Array, label_smoothing: float = 0.0) -> tuple[Array, tuple[Array, Array]]:
-        if not 0 <= label_smoothing <= 1:
-            raise ValueRangeError(f"label_smoothing must be from 0 to 1, got {label_smoothing}")
+        checks.share("label_smoothing", label_smoothing)
         xp = namespace_of(s=s)
         q = xp.astype(y, real(xp, s).dtype, copy=False)
         if label_smoothing:
@@ -107,9 +110,7 @@ class BinaryCrossEntropy(Loss):
 
     def targets(self, scores: Array, y: Array) -> Array:
         y = same_shape(scores, y)
-        xp = namespace_of(y=y)
-        if not bool(xp.all((y >= 0) & (y <= 1))):
-            raise ValueRangeError("y must hold numbers from 0 to 1: the probability of yes")
+        refuse_first(~((y >= 0) & (y <= 1)), y, "y must hold numbers from 0 to 1, the probability of yes")
         return y
 
     def value(self, s: Array, y: Array) -> tuple[Array, tuple[Array, Array]]:
@@ -125,7 +126,9 @@ class BinaryCrossEntropy(Loss):
 
 def one_hot(scores: Array, y: Array) -> Array:
     """Where each sample's label stands among its scores, as booleans in the shape of scores."""
-    return y[..., None] == namespace_of(scores=scores).arange(scores.shape[-1], dtype=y.dtype, device=y.device)
+    xp = namespace_of(scores=scores)
+    # by 64 bits: there may be more classes than the labels' own type has numbers
+    return xp.astype(y, xp.int64)[..., None] == xp.arange(scores.shape[-1], dtype=xp.int64, device=y.device)
 
 
 hinge = Hinge()

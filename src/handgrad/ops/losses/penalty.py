@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from handgrad.errors import ValueRangeError
-from handgrad.ops.arrays import Array, finite, floating, namespace_of, operand
+import handgrad.checks as checks
+from handgrad.ops.arrays import Array, floating, namespace_of, operand
 from handgrad.ops.base import Cache, Op, match_upstream
 
 
@@ -22,15 +22,12 @@ class L2Penalty(Op):
     def forward(self, w: Array, strength: float = 1.0) -> tuple[Array, Cache]:
         w = operand(w)
         floating(w=w)
-        finite(strength=strength)
-        if strength < 0:
-            raise ValueRangeError(f"strength must be at least 0, got {strength}")
+        strength = checks.at_least_0("strength", strength)
         return strength * namespace_of(w=w).sum(w * w), (w, strength)
 
     def backward(self, dout: Any, cache: Cache) -> tuple[Array, ...]:
         w, strength = cache
-        dout = operand(dout, w)
-        match_upstream(dout, ())
+        dout = match_upstream(dout, (), w)
         return (2 * strength * dout * w,)
 
     def jvp(self, tangents: Sequence[Any], cache: Cache) -> Array:

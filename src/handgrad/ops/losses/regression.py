@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from handgrad.errors import ValueRangeError
-from handgrad.ops.arrays import Array, namespace_of, positive
+import handgrad.checks as checks
+from handgrad.ops.arrays import Array, namespace_of
 from handgrad.ops.base import Kink
-from handgrad.ops.losses.base import Loss, mean_over_outputs, same_shape, share_of_outputs
+from handgrad.ops.losses.base import Loss, mean_over_outputs, refuse_first, same_shape, share_of_outputs
 
 
 class RegressionLoss(Loss):
@@ -47,7 +47,7 @@ class Huber(RegressionLoss):
     saves = "s - y"
 
     def value(self, s: Array, y: Array, delta: float = 1.0) -> tuple[Array, Array]:
-        positive(delta=delta)
+        checks.positive("delta", delta)
         r = s - y
         held = self._held(r, delta)
         return mean_over_outputs(held * (r - 0.5 * held)), r
@@ -75,8 +75,7 @@ class Poisson(RegressionLoss):
 
     def targets(self, scores: Array, y: Array) -> Array:
         y = same_shape(scores, y)
-        if not bool(namespace_of(y=y).all(y >= 0)):
-            raise ValueRangeError("y must hold counts or rates of at least 0")
+        refuse_first(~(y >= 0), y, "y must hold counts or rates of at least 0")
         return y
 
     def value(self, s: Array, y: Array) -> tuple[Array, tuple[Array, Array]]:
@@ -105,8 +104,7 @@ class Quantile(RegressionLoss):
     kinks = (Kink("s_j = y_j", "0"),)
 
     def value(self, s: Array, y: Array, q: float = 0.5) -> tuple[Array, Array]:
-        if not 0 < q < 1:
-            raise ValueRangeError(f"q must be above 0 and below 1, got {q}")
+        checks.number("q", q, "a number above 0 and below 1", lambda q: 0 < q < 1)
         u = y - s
         return mean_over_outputs(namespace_of(u=u).where(u > 0, q * u, (q - 1) * u)), u
 
