@@ -19,12 +19,6 @@ from handgrad.ops.base import Cache
 from handgrad.ops.linear import LAYOUTS
 
 
-def width(**numbers: int) -> None:
-    """Raise ValueRangeError unless the named numbers are whole and at least 1."""
-    for name, number in numbers.items():
-        checks.whole(name, number)
-
-
 @dataclass(frozen=True)
 class Transposed:
     """An initializer of weights kept as (n_out, n_in): the values of another one, drawn as (n_in, n_out)."""
