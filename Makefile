@@ -18,7 +18,7 @@ demo: $(VENV)/installed
 	$(bin)/handgrad train
 
 test: $(tested) lint
-	$(bin)/python -m pytest $(PYTEST) -m "not soak"
+	$(bin)/python -m pytest $(PYTEST)
 
 # The tests on every Python from 3.11 on that is here, each in a folder of its own.
 test-all:
@@ -28,8 +28,11 @@ test-all:
 	  else echo "python$$version is not installed: left out"; fi; \
 	done
 
+# The tests that draw at random, with SOAK times as many examples: minutes to hours.
+SOAK ?= 20
 soak: $(tested)
-	$(bin)/python -m pytest $(PYTEST) -m soak
+	HANDGRAD_SOAK=$(SOAK) $(bin)/python -m pytest $(PYTEST) \
+	  tests/ops/test_hypothesis.py tests/engines/test_value_and_grad.py tests/formats/test_files.py tests/check/test_healthy.py
 
 lint: $(tested)
 	$(bin)/ruff check .

@@ -13,6 +13,7 @@ from handgrad.check import check_gradients
 from handgrad.layers.activations import ACTIVATIONS
 from handgrad.layers.gated import GATED
 from handgrad.models import Residual, Sequential, mlp
+from soak import examples
 from table import ROWS
 
 RNG = np.random.default_rng(7)
@@ -108,8 +109,8 @@ def random_network(seed):
     return model, params, x.astype(dtype), rng
 
 
-@pytest.mark.parametrize("block", range(10))
-def test_200_random_networks_raise_no_false_alarm(block):
+@pytest.mark.parametrize("block", range(examples(10)))
+def test_random_networks_raise_no_false_alarm(block):
     for seed in range(20 * block, 20 * block + 20):
         model, params, x, rng = random_network(seed)
         names = ["hinge", "cross_entropy", "binary_cross_entropy", "squared_error", "huber", "quantile"]
@@ -132,7 +133,7 @@ def test_200_random_networks_raise_no_false_alarm(block):
         assert report.ok, f"seed {seed}\n{report}"
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 @given(m=st.integers(1, 6), n_in=st.integers(1, 6), n_out=st.integers(1, 6), seed=st.integers(0, 1000))
 def test_pairs_of_any_shape(m, n_in, n_out, seed):
     rng = np.random.default_rng(seed)

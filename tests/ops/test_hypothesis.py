@@ -9,9 +9,10 @@ from hypothesis.extra.numpy import broadcastable_shapes, mutually_broadcastable_
 from handgrad import ops
 from handgrad.ops.arrays import sum_to_shape
 from proofs import adjoint, complex_step, definition, purity, types
+from soak import FACTOR, examples
 from table import Case, Drawn, labels, normal, positive
 
-DRAWN = settings(max_examples=25, deadline=None, derandomize=True)
+DRAWN = settings(max_examples=examples(25), deadline=None, derandomize=FACTOR == 1)
 LENGTHS = st.integers(1, 4)
 SHAPES = st.lists(LENGTHS, min_size=1, max_size=3).map(tuple)
 
