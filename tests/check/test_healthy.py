@@ -248,7 +248,7 @@ def test_inputs_are_left_alone():
 
 
 def test_torch_arrays():
-    torch = pytest.importorskip("torch")
+    torch = pytest.importorskip("torch", reason="needs PyTorch: make test EXTRA=torch==2.13.0")
     model = mlp([4, 6, 3])
     params = {name: torch.tensor(value, dtype=torch.float32) for name, value in model.init(0).items()}
     x, y = torch.randn(5, 4), torch.tensor([0, 1, 2, 1, 0])

@@ -8,7 +8,7 @@ from handgrad.errors import DeviceError
 from handgrad.layers import GELU, GLU, L2, LayerNorm, Linear, ReLU, SwiGLU
 from handgrad.models import Residual, Sequential, mlp
 
-torch = pytest.importorskip("torch")
+torch = pytest.importorskip("torch", reason="needs PyTorch: make test EXTRA=torch==2.13.0")
 functional = torch.nn.functional
 
 DTYPES = {"float32": (np.float32, 2e-5), "float64": (np.float64, 1e-12)}

@@ -96,7 +96,7 @@ def test_mixed_dtypes_and_libraries_are_refused():
         Linear(3, 2).forward(params, np.ones((4, 3), np.float32))
     with pytest.raises(DTypeError, match="int64"):
         Linear(3, 2).forward(params, np.ones((4, 3), np.int64))
-    torch = pytest.importorskip("torch")
+    torch = pytest.importorskip("torch", reason="needs PyTorch: make test EXTRA=torch==2.13.0")
     with pytest.raises(DeviceError, match="torch"):
         Linear(3, 2).forward(params, torch.ones(4, 3, dtype=torch.float64))
 

@@ -65,7 +65,7 @@ def test_parameters_are_named_as_pytorch_names_them():
         "2.1.weight",
         "2.1.bias",
     ]
-    torch = pytest.importorskip("torch")
+    torch = pytest.importorskip("torch", reason="needs PyTorch: make test EXTRA=torch==2.13.0")
     nn = torch.nn
     theirs = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Sequential(nn.LayerNorm(4), nn.Linear(4, 2, bias=False)))
     ours = Sequential(

@@ -14,7 +14,9 @@ TOLERANCES = {"float64": 1e-12, "float32": 2e-5}
 
 @pytest.fixture(params=["array_api_strict", "torch"])
 def library(request) -> Any:
-    return pytest.importorskip(request.param)
+    return pytest.importorskip(
+        request.param, reason=f"needs {request.param}; for PyTorch: make test EXTRA=torch==2.13.0"
+    )
 
 
 def convert(value: Any, library: Any) -> Any:
