@@ -54,3 +54,7 @@ class DivergenceError(HandgradError, FloatingPointError):
 
 class ParameterError(HandgradError, LookupError):
     """Parameters do not match the model: one is missing, or one is unknown to it."""
+
+
+class UnsupportedError(HandgradError, NotImplementedError):
+    """The chosen engine cannot run this model, loss or optimizer."""

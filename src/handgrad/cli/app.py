@@ -159,6 +159,25 @@ def predict(
         run_command(run, data, output=output, probabilities=probabilities, runs=runs)
 
 
+@app.command()
+def bench(
+    configs: Annotated[
+        str, typer.Option(metavar="A,B", help="Which networks to train: A to D are small to middling, E is large.")
+    ] = "A,B,C,D",
+    threads: Annotated[int, typer.Option(help="Threads, and cores, for each.")] = 1,
+    rounds: Annotated[int, typer.Option(help="Rounds to take the median of.", min=1)] = 3,
+    debug: Debug = False,
+) -> None:
+    """Time a training step beside scikit-learn's, and PyTorch's where it is installed, on this machine.
+
+    Below them stands the limit: what the processor's multiply-adds and memory allow at most, measured alike.
+    """
+    with explained(debug):
+        from handgrad.cli.bench.command import bench as run_command
+
+        run_command(configs=configs, threads=threads, rounds=rounds)
+
+
 def _share(name: str, value: float) -> float:
     if not 0 < value < 1:
         raise UsageError(f"{name} must be above 0 and below 1, such as 0.2 for a fifth of the rows, got {value:g}")

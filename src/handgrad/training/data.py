@@ -20,7 +20,9 @@ SHUFFLE, DROPOUT, SPLIT = range(3)  # what a stream of random numbers is for
 
 def stream(seed: int, *key: int) -> np.random.Generator:
     """The random numbers of one purpose (and epoch), independent of all others that the seed decides."""
-    return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=key))
+    bits = np.random.SeedSequence(seed, spawn_key=key)
+    # counter-based for dropout: each engine, and each thread, can take any number of the stream on its own
+    return np.random.Generator(np.random.Philox(bits) if key[0] == DROPOUT else np.random.PCG64(bits))
 
 
 @dataclass(frozen=True)

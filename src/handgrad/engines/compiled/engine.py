@@ -1,0 +1,292 @@
+"""The compiled engine as `fit` uses it: an epoch at a time, in parts that are short enough to be interrupted between."""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+import handgrad.layers as layers
+import handgrad.optim as optim
+from handgrad.engines.compiled import losses as kinds
+from handgrad.engines.compiled import optimizers as rules
+from handgrad.engines.compiled.graph import graph_of
+from handgrad.engines.compiled.layout import Layout, aligned
+from handgrad.engines.compiled.loop import (
+    BAD_LOSS,
+    BATCH,
+    DONE,
+    DRAWN,
+    DRAWS,
+    GOOD,
+    LENGTH,
+    LOSS_AT,
+    OPTIMIZER,
+    SPLIT,
+    STATUS,
+    SUMS,
+    THREADS,
+    train_kernel,
+)
+from handgrad.engines.compiled.lower import lower
+from handgrad.engines.compiled.memory import ABORT, SYNC_BYTES
+from handgrad.engines.compiled.packing import Packing
+from handgrad.engines.compiled.program import LOSS, OP
+from handgrad.engines.compiled.vectors import vectors
+from handgrad.engines.eager import diverged, first_non_finite, value_and_grad
+from handgrad.errors import UnsupportedError
+from handgrad.layers import L2, Layer, Loss, Parameters
+from handgrad.optim import Optimizer
+
+PART_SECONDS = 0.1  # of a call: short enough to answer Ctrl-C and to show progress
+FIRST_PART = 2e8  # multiplications of the first call, before any has been timed
+SHARED = 2**22  # multiplications of a batch from which a second thread pays
+
+
+def loss_code(loss: Loss, labels: bool) -> tuple[int, float]:
+    """(code, its number). labels: whether y holds classes. Raises UnsupportedError."""
+    match type(loss), loss:
+        case layers.Hinge, layers.Hinge(margin=margin):
+            return kinds.HINGE, margin
+        case layers.CrossEntropy, layers.CrossEntropy(label_smoothing=smoothing):
+            return (kinds.CROSS_ENTROPY if labels else kinds.SOFT_CROSS_ENTROPY), smoothing
+        case layers.BinaryCrossEntropy, _:
+            return kinds.BINARY_CROSS_ENTROPY, 0.0
+        case layers.SquaredError, _:
+            return kinds.SQUARED_ERROR, 0.0
+        case layers.Huber, layers.Huber(delta=delta):
+            return kinds.HUBER, delta
+        case layers.Poisson, _:
+            return kinds.POISSON, 0.0
+        case layers.Quantile, layers.Quantile(q=q):
+            return kinds.QUANTILE, q
+    raise UnsupportedError(f"the compiled engine cannot run the loss {loss!r}")
+
+
+def optimizer_code(optimizer: Optimizer) -> tuple[int, tuple[float, float, float]]:
+    """(code, (beta1 or momentum, beta2 or decay, epsilon)). Raises UnsupportedError."""
+    match type(optimizer), optimizer:
+        case optim.SGD, optim.SGD(momentum=momentum, nesterov=nesterov):
+            return (rules.NESTEROV if nesterov else rules.MOMENTUM if momentum else rules.SGD), (momentum, 0.0, 0.0)
+        case optim.RMSprop, optim.RMSprop(decay=decay, epsilon=epsilon):
+            return rules.RMSPROP, (0.0, decay, epsilon)
+        case (optim.Adam | optim.AdamW), optim.Adam(beta1=beta1, beta2=beta2, epsilon=epsilon):
+            return rules.ADAM, (beta1, beta2, epsilon)
+    raise UnsupportedError(f"the compiled engine cannot run the optimizer {optimizer!r}")
+
+
+class CompiledEngine:
+    """Training steps by a program. Its `params` are copies, so that who keeps them keeps them.
+
+    Raises UnsupportedError, which names the layer, for what it cannot run.
+    """
+
+    name = "compiled"
+
+    def __init__(
+        self,
+        model: Layer,
+        loss: Loss,
+        optimizer: Optimizer,
+        regularizer: L2 | None,
+        clip_norm: float | None,
+        params: Parameters,
+        data: Any,
+        batch_size: int,
+        threads: int = 1,
+        guard: int = 0,
+    ):
+        self.model, self.loss, self.optimizer, self.regularizer = model, loss, optimizer, regularizer
+        real = _real(params, data)
+        labels = loss.classifies and data.y.dtype.kind in "iub"
+        code = loss_code(loss, labels)
+        self._optimizer, numbers = optimizer_code(optimizer)
+        graph = graph_of(model, tuple(data.x.shape[1:]), True)
+        if not params or not graph.steps:
+            raise UnsupportedError(f"the compiled engine needs a model with parameters, got {model!r}")
+        self.layout = Layout(real, vectors())
+        batch = min(batch_size, len(data))
+        self.threads = max(1, min(threads, batch))
+        self.program = program = lower(graph, params.specs, self.layout, batch, code, self.threads, guard)
+        self.packing = Packing(params.specs, graph, self.layout)
+        self._kernel = train_kernel(real, self.layout.kind)
+        self._guard = guard
+        room = lambda count, dtype=real: aligned(count + 2 * guard, dtype)  # noqa: E731
+        length = self.packing.length
+        self._params, self._gradient = room(length), room(length)
+        slots = {rules.SGD: 0, rules.ADAM: 2}.get(self._optimizer, 1)
+        self._first = room(length if slots == 2 or self._optimizer in (rules.MOMENTUM, rules.NESTEROV) else 0)
+        self._second = room(length if self._optimizer in (rules.ADAM, rules.RMSPROP) else 0)
+        self._transposed = room(program.transposed)
+        self._sums = room(self.threads * program.sums)
+        self._zeros = room(program.widest)
+        self._room = room(self.threads * rules.BLOCK)
+        self._work = aligned(program.workspace, np.uint8)
+        self._sync = aligned(SYNC_BYTES // 8, np.int64)
+        self._shares = np.zeros((self.threads, 8))
+        self._state = np.zeros(2, np.int64)
+        self._constants = np.array([regularizer.strength if regularizer else 0.0, clip_norm or 0.0, *numbers])
+        self.packing.pack(params.flat, self._inner(self._params), self._inner(self._transposed), program.pieces)
+        self._y = np.ascontiguousarray(data.y, np.int64 if labels else real)
+        self._weight = None if data.weight is None else np.ascontiguousarray(data.weight, real)
+        self._key = np.zeros(2, np.uint64)
+        self.steps = 0
+        self._speed = 0.0  # steps a second
+        self._read: Parameters | None = params
+        self._specs = params
+
+    def _inner(self, array: np.ndarray) -> np.ndarray:
+        return array[self._guard : len(array) - self._guard]
+
+    @property
+    def params(self) -> Parameters:
+        """The parameters as they are, a copy in the model's own order."""
+        if self._read is None:
+            self._read = self._specs.like(self.packing.unpack(self._inner(self._params)))
+        return self._read
+
+    def epoch(
+        self, data: Any, order: np.ndarray, batch_size: int, rng: np.random.Generator, on_step: Callable[[int], None]
+    ) -> tuple[float, float]:
+        """One pass over `data`, its rows in that order: (mean loss over samples, mean gradient norm over steps).
+
+        As `EagerEngine.epoch`. rng must be of a fresh Philox bit generator, whose key all random numbers come from.
+        """
+        self._read_key(rng)
+        steps = -(-len(order) // batch_size)
+        history = np.zeros((steps, 2))
+        done = 0
+        while done < steps:
+            count = min(self._part(), steps - done)
+            rows = order[done * batch_size : (done + count) * batch_size]
+            began = time.perf_counter()
+            ended = self._run(data, rows, batch_size, done, history[done : done + count])
+            self._speed = count / max(time.perf_counter() - began, 1e-9)
+            if ended < count:
+                self._diverged(data, rows[ended * batch_size : (ended + 1) * batch_size], rng, history[done + ended])
+            done += count
+            on_step(done - 1)
+        if not math.isfinite(float(np.dot(self._params, self._params))) and not np.isfinite(self._params).all():
+            self._restore()
+            raise diverged(self.steps - 1, "the new parameters", "the update was not finite")
+        sizes = np.full(steps, batch_size)
+        sizes[-1] = len(order) - (steps - 1) * batch_size
+        return float(history[:, 0] @ sizes) / len(order), float(history[:, 1].mean())
+
+    def _part(self) -> int:
+        """How many steps to take in one call."""
+        if self._speed:
+            return max(1, int(self._speed * PART_SECONDS))
+        return max(1, int(FIRST_PART / (3 * self.program.batch * self.packing.length)))
+
+    def _run(self, data: Any, rows: np.ndarray, batch_size: int, before: int, history: np.ndarray) -> int:
+        """The steps of those rows; returns how many were done. before: how many of the epoch's were done already."""
+        p = self.program
+        x, index = data.x, rows
+        y, weight = self._y, self._weight
+        if x.dtype != self.layout.real or not x.flags.c_contiguous:
+            # the rows of this part alone are converted, so that other dtypes cost no second copy of the data
+            x = np.ascontiguousarray(x.take(rows, axis=0), self.layout.real)
+            y, weight = y.take(rows, axis=0), None if weight is None else weight.take(rows)
+            index = np.arange(len(rows))
+        index = np.ascontiguousarray(index, np.int64)
+        shape = np.zeros(9, np.int64)
+        shape[LOSS_AT] = int(np.flatnonzero(p.code[:, OP] == LOSS)[0])
+        shape[[SPLIT, BATCH, DRAWS, DRAWN]] = p.split, batch_size, p.draws, before * batch_size * p.draws
+        shape[[SUMS, LENGTH, OPTIMIZER, THREADS]] = p.sums, self.packing.length, self._optimizer, self.threads
+        at = lambda array: self._inner(array).ctypes.data  # noqa: E731
+        base = np.array(
+            [
+                self._work.ctypes.data,
+                *(at(a) for a in (self._params, self._gradient, self._transposed, self._sums, self._zeros)),
+                *(x.ctypes.data, y.ctypes.data, 0 if weight is None else weight.ctypes.data, self._key.ctypes.data),
+            ],
+            np.int64,
+        )
+        self._state[:] = 0
+        self._sync[:] = 0
+        pace = self._pace(len(history))
+        arrays = (p.code, p.numbers, p.pieces, p.reduced, shape, base, index, pace)
+        run = (*arrays, self._constants, history, self._shares, self._state, at(self._first), at(self._second))
+        keep = (x, y, weight)  # by the addresses in `base`
+        self._read = None
+        self._call(lambda thread: self._kernel(*run, at(self._room) + thread * rules.BLOCK * self.layout.size, self._sync.ctypes.data, thread))
+        del keep
+        done = int(self._state[DONE])
+        self.steps += done
+        return done
+
+    def _call(self, run: Callable[[int], None]) -> None:
+        """run(0) in this thread and run(1), ... in others, until all have returned."""
+        others = [threading.Thread(target=run, args=(t,), daemon=True) for t in range(1, self.threads)]
+        try:
+            for other in others:
+                other.start()
+            run(0)
+        except BaseException:
+            self._sync[ABORT // 8] = 1  # nobody is to wait for a thread that never came
+            raise
+        finally:
+            for other in others:
+                if other.ident is not None:
+                    other.join()
+
+    def _pace(self, steps: int) -> np.ndarray:
+        """The numbers that change from step to step, see `optimizers`."""
+        at = np.arange(self.steps, self.steps + steps)
+        schedule = self.optimizer.learning_rate
+        rates = np.array([self.optimizer.rate(int(s)) for s in at]) if callable(schedule) else np.full(steps, schedule)
+        pace = np.ones((steps, 3))
+        pace[:, rules.RATE] = rates
+        pace[:, rules.DECAY] = rates * getattr(self.optimizer, "weight_decay", 0.0)
+        if self._optimizer == rules.ADAM:
+            pace[:, rules.RATE] /= 1 - self._constants[rules.FIRST] ** (at + 1)
+            pace[:, rules.CORRECTION] = 1 / np.sqrt(1 - self._constants[rules.SECOND] ** (at + 1))
+        return pace
+
+    def _read_key(self, rng: np.random.Generator) -> None:
+        if not self.program.draws:
+            return
+        state: Any = rng.bit_generator.state
+        fresh = state["bit_generator"] == "Philox" and not state["state"]["counter"].any() and state["buffer_pos"] == 4
+        if not fresh or state["has_uint32"]:
+            raise UnsupportedError("the compiled engine needs random numbers of a fresh Philox bit generator")
+        self._key[:] = state["state"]["key"]
+
+    def _restore(self) -> None:
+        """Take back the last step: the gradient's place holds the parameters from before it."""
+        self._params[:] = self._gradient
+        self._read = None
+
+    def _diverged(self, data: Any, rows: np.ndarray, rng: np.random.Generator, seen: np.ndarray) -> None:
+        """Raise DivergenceError for the step of those rows, found by taking it once more, eagerly."""
+        params, loss = self.params, float(seen[0])
+        batch = data.take(rows)
+        bad_loss = self._state[STATUS] == BAD_LOSS
+        x = batch.x.astype(params.flat.dtype)
+        with np.errstate(all="ignore"):
+            _, gradient = value_and_grad(
+                self.model, self.loss, params, x, batch.y, regularizer=self.regularizer, train=True, rng=rng
+            )
+            place = first_non_finite(self.model, params, x, loss, gradient, rng)
+        if bad_loss and self.steps:
+            self._restore()
+        what = f"the loss became {loss}" if bad_loss else f"the gradient's norm became {float(seen[1])}"
+        raise diverged(self.steps, place, what)
+
+
+def _real(params: Parameters, data: Any) -> Any:
+    """numpy.float32 or numpy.float64. Raises UnsupportedError for what the engine cannot read."""
+    for name, array in (("X", data.x), ("y", data.y), ("params", params.flat)):
+        if not isinstance(array, np.ndarray):
+            raise UnsupportedError(f"the compiled engine takes NumPy arrays, got {name} as a {type(array).__name__}")
+    real = params.flat.dtype.type
+    if real not in (np.float32, np.float64) or data.x.ndim < 2:
+        raise UnsupportedError(
+            f"the compiled engine takes rows of float32 or float64, got {params.flat.dtype} in shape {data.x.shape}"
+        )
+    return real

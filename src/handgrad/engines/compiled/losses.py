@@ -1,0 +1,162 @@
+"""The losses: each sample's, and the gradient by its scores, in one go over the rows of the scores.
+
+stride: numbers from a row of a panel to the next; distance: from a panel to the next.
+"""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+
+from handgrad.engines.compiled.functions import functions
+from handgrad.engines.compiled.memory import pointer
+from handgrad.engines.compiled.options import INNER
+
+HINGE, CROSS_ENTROPY, SOFT_CROSS_ENTROPY, BINARY_CROSS_ENTROPY, SQUARED_ERROR, HUBER, POISSON, QUANTILE = range(8)
+LABELS = (HINGE, CROSS_ENTROPY)  # these take a class a sample, all others a row of numbers
+
+
+def losses(real: Any, panel: int) -> SimpleNamespace:
+    """loss(...) -> the sum of w_i L_i, for one dtype. panel: how many numbers a row of a whole panel has, 0 for any."""
+    from numba import njit
+
+    at, labels_at = pointer(real), pointer(np.int64)
+    f = functions(real)
+    exp, sigmoid, log, log1p_exp_neg = f.exp, f.sigmoid, f.log, f.log1p_exp_neg
+    zero, half, one, two = real(0), real(0.5), real(1), real(2)
+
+    @njit(**INNER)
+    def of_outputs(code, a, s, r, y, t, w, d, factor):  # type: ignore[no-untyped-def]
+        """The sum over w outputs of a loss of numbers; their gradients times factor go to d."""
+        total = zero
+        if code == SQUARED_ERROR:
+            for j in range(w):
+                e = s[r + j] - y[t + j]
+                total += e * e
+                d[r + j] = two * e * factor
+        elif code == HUBER:
+            for j in range(w):
+                e = s[r + j] - y[t + j]
+                held = a if e > a else (-a if e < -a else e)
+                total += held * (e - half * held)
+                d[r + j] = held * factor
+        elif code == POISSON:
+            for j in range(w):
+                rate = exp(s[r + j])
+                total += rate - y[t + j] * s[r + j]
+                d[r + j] = (rate - y[t + j]) * factor
+        elif code == QUANTILE:
+            for j in range(w):
+                u = y[t + j] - s[r + j]
+                total += a * u if u > zero else (a - one) * u
+                slope = -a if u > zero else (one - a if u < zero else zero)
+                d[r + j] = slope * factor
+        else:
+            for j in range(w):
+                z = s[r + j]
+                positive = zero if z < zero else z
+                total += positive - y[t + j] * z + log1p_exp_neg(abs(z))
+                d[r + j] = (sigmoid(z) - y[t + j]) * factor
+        return total
+
+    @njit(**INNER)
+    def entropy(s, d, i, n, stride, distance, y, t, label, smoothing, factor):  # type: ignore[no-untyped-def]
+        """Cross-entropy with the row y[t:] where label is -1, with the label otherwise, smoothed."""
+        largest = s[i * stride]
+        for q in range(0, n, stride):
+            r = q // stride * distance + i * stride
+            for j in range(min(stride, n - q)):
+                z = s[r + j]
+                largest = z if z > largest or z != z else largest
+        total, target, mass = zero, zero, one
+        keep, share = one - smoothing, smoothing / real(n)
+        if label < 0:
+            mass = zero
+        for q in range(0, n, stride):
+            r = q // stride * distance + i * stride
+            w = min(stride, n - q)
+            for j in range(w):
+                e = exp(s[r + j] - largest)
+                d[r + j] = e
+                total += e
+            if label < 0:
+                for j in range(w):
+                    p = keep * y[t + q + j] + share
+                    mass += p
+                    target += p * (s[r + j] - largest) if p > zero else zero
+            elif smoothing > zero:
+                for j in range(w):
+                    target += share * (s[r + j] - largest)
+        place = 0
+        if label >= 0:
+            place = label // stride * distance + i * stride + label % stride
+            if keep > zero:
+                target += keep * (s[place] - largest)
+            if smoothing > zero:
+                mass = keep + share * real(n)
+        pull = factor * mass / total
+        for q in range(0, n, stride):
+            r = q // stride * distance + i * stride
+            w = min(stride, n - q)
+            if label < 0:
+                for j in range(w):
+                    d[r + j] = d[r + j] * pull - factor * (keep * y[t + q + j] + share)
+            elif smoothing > zero:
+                for j in range(w):
+                    d[r + j] = d[r + j] * pull - factor * share
+            else:
+                for j in range(w):
+                    d[r + j] *= pull
+        if label >= 0:
+            d[place] -= factor * keep
+        return log(total) * mass - target
+
+    @njit(**INNER)
+    def hinge(s, d, i, n, stride, distance, label, margin, factor):  # type: ignore[no-untyped-def]
+        place = label // stride * distance + i * stride + label % stride
+        true, total, active = s[place], zero, zero
+        for q in range(0, n, stride):
+            r = q // stride * distance + i * stride
+            for j in range(min(stride, n - q)):
+                term = s[r + j] - true + margin
+                on = one if term > zero else zero
+                on = zero if q + j == label else on
+                total += term if on > zero or (term != term and q + j != label) else zero
+                active += on
+                d[r + j] = on * factor
+        d[place] = -active * factor
+        return total
+
+    @njit(**INNER)
+    def loss(code, a, s_at, d_at, n, stride, distance, first, end, y_at, index, weight_at, m):  # type: ignore[no-untyped-def]
+        """Over the rows from `first` up to `end`. index: the sample's place in y and weights; m: samples of the batch."""
+        s, d, y, labels, weights = at(s_at), at(d_at), at(y_at), labels_at(y_at), at(weight_at)
+        a = real(a)
+        total = 0.0
+        each = one / real(m)
+        for i in range(first, end):
+            row = index[i]
+            weight = weights[row] if weight_at else one
+            factor = weight * each
+            if code == HINGE:
+                value = hinge(s, d, i, n, stride, distance, labels[row], a, factor)
+            elif code == CROSS_ENTROPY:
+                value = entropy(s, d, i, n, stride, distance, y, 0, labels[row], a, factor)
+            elif code == SOFT_CROSS_ENTROPY:
+                value = entropy(s, d, i, n, stride, distance, y, row * n, -1, a, factor)
+            else:
+                value = zero
+                factor /= real(n)
+                for q in range(0, n, stride):
+                    r, t = q // stride * distance + i * stride, row * n + q
+                    if panel and n - q >= panel:  # a number known beforehand: so the loop is vectors alone
+                        value += of_outputs(code, a, s, r, y, t, panel, d, factor)
+                    else:
+                        value += of_outputs(code, a, s, r, y, t, min(stride, n - q), d, factor)
+                value /= real(n)
+            total += weight * value
+        return total
+
+    return SimpleNamespace(loss=loss)

@@ -1,0 +1,301 @@
+"""From a graph to a program: which instructions, in which order, on which memory."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from handgrad.engines.compiled import program as p
+from handgrad.engines.compiled.elementwise import IDENTITY, RELU
+from handgrad.engines.compiled.graph import Graph, Step
+from handgrad.engines.compiled.layout import Layout, place
+from handgrad.engines.compiled.program import Program
+from handgrad.engines.compiled.tiles import LOCAL, MASK, STORE, SUMS
+from handgrad.layers import Parameter
+
+Instruction = dict[int, Any]
+PLACES = (p.A, p.B, p.C, p.D)  # fields that name a matrix
+
+
+class Lowering:
+    """Collects instructions, with matrices by number; `program` gives them their places."""
+
+    def __init__(self, graph: Graph, specs: Mapping[str, Parameter], layout: Layout, batch: int):
+        self.graph, self.specs, self.layout, self.batch = graph, specs, layout, batch
+        self.rows: list[Instruction] = []
+        self.columns: list[tuple[int, Instruction]] = []  # with how many of the rows' come before
+        self.sizes: list[int] = []  # bytes of each matrix
+        self.values: dict[int, int] = {}  # value of the graph -> its matrix
+        self.local: dict[int, int] = {}  # value -> the matrix of the local gradient, or what else backward needs
+        self.places: dict[str, int] = {}
+        total = 0
+        for name, spec in specs.items():
+            self.places[name] = total
+            total += math.prod(spec.shape)
+        self.transposed: dict[str, int] = {}
+        self.transposed_size = self.sums = self.draws = 0
+        self.reduced: dict[str, int] = {}  # parameter -> its place among the sums
+        self.written: set[str] = set()  # weights whose gradient has been begun
+
+    def emit(self, op: int, numbers: tuple[float, ...] = (), **fields: int) -> None:
+        """Add an instruction that works by rows. fields: by their names in `program`, in lower case."""
+        self.rows.append(self._instruction(op, numbers, fields))
+
+    def _instruction(self, op: int, numbers: tuple[float, ...], fields: dict[str, int]) -> Instruction:
+        made: Instruction = {p.OP: op, "numbers": numbers}
+        for name, value in fields.items():
+            made[getattr(p, name.upper())] = value
+        return made
+
+    def matrix(self, n: int) -> int:
+        """A new matrix of samples of n features."""
+        return self._memory(self.layout.samples(self.batch, n))
+
+    def _memory(self, numbers: int) -> int:
+        self.sizes.append(numbers * self.layout.size)
+        return len(self.sizes) - 1
+
+    def place(self, name: str) -> int:
+        """Where a parameter is in the flat vector; -1 for none."""
+        return self.places[name] if name else -1
+
+    def sum_of(self, name: str) -> int:
+        """Where a parameter's gradient, a sum over samples, is among the sums; -1 for none."""
+        if not name:
+            return -1
+        if name not in self.reduced:
+            self.reduced[name] = self.sums
+            self.sums += math.prod(self.specs[name].shape)
+        return self.reduced[name]
+
+    def forward(self, train: bool) -> None:
+        """The instructions up to the scores."""
+        widths = self.graph.widths
+        self.values[0] = self.matrix(widths[0])
+        self.emit(p.GATHER, c=self.values[0], n=widths[0])
+        for step in self.graph.steps:
+            n = widths[step.out]
+            inputs = [self.values[x] for x in step.inputs]
+            out = self.values[step.out] = self.matrix(n)
+            match step.kind:
+                case "linear":
+                    fields = {"weight": self.place(step.weight), "bias": self.place(step.bias), "k": widths[step.inputs[0]]}
+                    if step.code not in (IDENTITY, RELU):
+                        fields["d"] = self.local[step.out] = self.matrix(n)
+                    self.emit(p.LINEAR, step.numbers, a=inputs[0], c=out, n=n, mode=step.code, **fields)
+                case "activation":
+                    self.local[step.out] = self.matrix(n)
+                    self.emit(p.ACTIVATE, step.numbers, a=inputs[0], c=out, d=self.local[step.out], n=n, mode=step.code)
+                case "gate":
+                    self.emit(p.GATE, step.numbers, a=inputs[0], b=inputs[1], c=out, n=n, mode=step.code)
+                case "plus":
+                    self.emit(p.PLUS, a=inputs[0], b=inputs[1], c=out, n=n)
+                case "dropout":
+                    self.local[step.out] = self.matrix(n)
+                    self.emit(p.DROP, step.numbers, a=inputs[0], c=out, d=self.local[step.out], n=n, draw=self.draws)
+                    self.draws += n
+                case "layer_norm":
+                    normal, scales = self.matrix(n), self._memory(self.batch)
+                    self.local[step.out] = normal
+                    self.scales[step.out] = scales
+                    places = {"weight": self.place(step.weight), "bias": self.place(step.bias)}
+                    self.emit(p.NORMALIZE, step.numbers, a=inputs[0], b=scales, c=out, d=normal, n=n, **places)
+                case "softmax":
+                    self.emit(p.SOFTMAX, step.numbers, a=inputs[0], c=out, n=n)
+
+    scales: dict[int, int]
+
+    def backward(self, loss: int, number: float) -> None:
+        """The loss, and the instructions from its gradient to all parameters'."""
+        graph, widths = self.graph, self.graph.widths
+        self.makers = {step.out: step for step in graph.steps}
+        self.uses = graph.uses
+        self.left = list(self.uses)  # contributions to each value's gradient that are still to come
+        self.grads: dict[int, int] = {}
+        self.finished: set[int] = set()  # values whose gradient is that of the linear map's sum already
+        self.wanted = {0: False}  # whether a value's gradient is: whether there are parameters before it
+        for step in graph.steps:
+            self.wanted[step.out] = bool(step.weight) or any(self.wanted[x] for x in step.inputs)
+        out = graph.out
+        self.left[out] -= 1
+        self.grads[out] = self.matrix(widths[out])
+        maker = self.makers[out]
+        plain = maker.kind == "linear" and maker.code == IDENTITY and not self.left[out]
+        sums = self.sum_of(maker.bias) if plain else -1
+        fields = {"a": self.values[out], "c": self.grads[out], "n": widths[out], "mode": loss, "sums": sums}
+        self.emit(p.LOSS, (number,), **fields)
+        if plain:
+            self.finished.add(out)
+        for step in reversed(graph.steps):
+            if self.wanted[step.out]:
+                self._back(step)
+
+    def _back(self, step: Step) -> None:
+        dy, y, n = self.grads[step.out], step.out, self.graph.widths[step.out]
+        x = step.inputs[0]
+        match step.kind:
+            case "linear":
+                if y not in self.finished:
+                    mode, saved = self._local_mode(y)
+                    self.emit(p.LOCAL_GRADIENT, c=dy, d=saved, n=n, mode=mode, sums=self.sum_of(step.bias))
+                self._linear_back(step, dy)
+            case "activation" | "dropout":
+                self.emit(p.LOCAL_GRADIENT, c=dy, d=self.local[y], n=n, mode=LOCAL, sums=-1)
+                self._hand(dy, x, last=True)
+            case "gate":
+                content, gate = step.inputs
+                makers = self.makers[content], self.makers[gate]
+                biases = {"bias": self.sum_of(makers[0].bias), "sums": self.sum_of(makers[1].bias)}
+                matrices = {"b": self.values[content], "c": self.values[gate]}
+                self.emit(p.PART_GATE, a=dy, n=n, **matrices, **biases)
+                # the content's gradient stands where the gate was, and the other way round
+                self.grads[content], self.grads[gate] = self.values[gate], self.values[content]
+                self.finished |= {content, gate}
+            case "plus":
+                self._hand(dy, x, last=False)
+                self._hand(dy, step.inputs[1], last=True)
+            case "layer_norm":
+                dx, add = self._target(x) if self.wanted[x] else (dy, 0)
+                sums = {"sums": self.sum_of(step.weight), "bias": self.sum_of(step.bias)}
+                matrices = {"a": dy, "b": self.scales[y], "c": dx, "d": self.local[y]}
+                weight = self.place(step.weight)
+                self.emit(p.NORMALIZE_BACK, n=n, weight=weight, mode=int(self.wanted[x]), add=add, **matrices, **sums)
+            case "softmax":
+                dx, add = self._target(x)
+                self.emit(p.SOFTMAX_BACK, step.numbers, a=dy, b=self.values[y], c=dx, n=n, add=add)
+
+    def _local_mode(self, y: int) -> tuple[int, int]:
+        """How the gradient of a linear map's output becomes that of its sum: (mode, the matrix it needs)."""
+        code = self.makers[y].code
+        if code == RELU:
+            return MASK, self.values[y]
+        return (SUMS, self.values[y]) if code == IDENTITY else (LOCAL, self.local[y])
+
+    def _target(self, x: int) -> tuple[int, int]:
+        """(the matrix to put a contribution to x's gradient in, whether to add it to what is there)."""
+        self.left[x] -= 1
+        if x in self.grads:
+            return self.grads[x], 1
+        self.grads[x] = self.matrix(self.graph.widths[x])
+        return self.grads[x], 0
+
+    def _hand(self, dy: int, x: int, last: bool) -> None:
+        """Pass the gradient dy on to x as it is; the matrix itself, where nobody else needs it (`last`)."""
+        if not self.wanted[x]:
+            return
+        if last and x not in self.grads and self.left[x] == 1:
+            self.left[x] = 0
+            self.grads[x] = dy
+            return
+        target, add = self._target(x)
+        self.emit(p.PASS_ON, a=dy, c=target, n=self.graph.widths[x], add=add)
+
+    def _linear_back(self, step: Step, dz: int) -> None:
+        x, widths = step.inputs[0], self.graph.widths
+        k, n = widths[x], widths[step.out]
+        if self.wanted[x]:
+            mode, saved, sums = STORE, dz, -1
+            maker = self.makers[x]
+            if maker.kind == "linear" and self.left[x] == 1:  # this contribution makes the gradient whole
+                mode, saved = self._local_mode(x)
+                sums = self.sum_of(maker.bias)
+                if sums < 0 and mode == SUMS:
+                    mode = STORE
+                elif sums < 0:  # tiles that multiply sum too: into a row that nobody reads
+                    sums, self.sums = self.sums, self.sums + k
+                self.finished.add(x)
+            dx, add = self._target(x)
+            if step.weight not in self.transposed:
+                self.transposed[step.weight] = self.transposed_size
+                self.transposed_size += k * n
+            weight = self.transposed[step.weight]
+            fields = {"n": n, "k": k, "weight": weight, "mode": mode, "sums": sums, "add": add}
+            self.emit(p.INPUT_GRADIENT, a=dz, c=dx, d=saved, **fields)
+        fields = {"a": self.values[x], "b": dz, "k": k, "n": n, "weight": self.place(step.weight)}
+        made = self._instruction(p.WEIGHT_GRADIENT, (), fields | {"add": int(step.weight in self.written)})
+        self.written.add(step.weight)
+        self.columns.append((len(self.rows), made))
+
+    def program(self, threads: int, guard: int = 0) -> Program:
+        """The program. With one thread a weight's gradient is taken while its operands are in the cache; with more,
+        all of them come last, where the rows of all threads are there."""
+        order = list(self.rows)
+        for before, made in reversed(self.columns):
+            order.insert(before if threads == 1 else len(self.rows), made)
+        if threads > 1:
+            order[len(self.rows) :] = [made for _, made in self.columns]
+        uses: dict[int, list[int]] = {}
+        for i, made in enumerate(order):
+            for f in PLACES:
+                if f in made:
+                    uses.setdefault(made[f], []).append(i)
+        scores = self.values[self.graph.out]
+        uses.setdefault(scores, [0]).append(len(order))
+        if threads > 1:  # the threads are at different instructions at one time, within each of the two parts
+            split = len(self.rows)
+            uses = {name: [0, split - 1 if max(at) < split else len(order)] for name, at in uses.items()}
+        spans = {name: (self.sizes[name], min(at), max(at)) for name, at in uses.items()}
+        places, workspace = place(spans, guard)
+        code = np.zeros((len(order), p.FIELDS), np.int64)
+        numbers = np.zeros((len(order), p.NUMBERS))
+        for i, made in enumerate(order):
+            for f in range(p.FIELDS):
+                if f in made:
+                    code[i, f] = places[made[f]] if f in PLACES else made[f]
+            numbers[i, : len(made["numbers"])] = made["numbers"]
+        widths = self.graph.widths
+        return Program(
+            code,
+            numbers,
+            split=len(order) if threads == 1 else len(self.rows),
+            batch=self.batch,
+            n_in=widths[0],
+            n_out=widths[self.graph.out],
+            scores=places[scores],
+            workspace=workspace,
+            buffers={name: (places[name], self.sizes[name]) for name in uses},
+            transposed=self.transposed_size,
+            widest=max(widths),
+            draws=self.draws,
+            sums=self.sums,
+            pieces=self._pieces(),
+            reduced=np.array(
+                [(at, self.places[name], math.prod(self.specs[name].shape)) for name, at in self.reduced.items()], np.int64
+            ).reshape(-1, 3),
+        )
+
+    def _pieces(self) -> np.ndarray:
+        """What the optimizer goes over: each weight that is transposed, and what lies between, of one kind of decay."""
+        outward = {step.weight: step.outward for step in self.graph.steps}
+        pieces: list[list[int]] = []
+        for name, spec in self.specs.items():
+            at, size, decays = self.places[name], math.prod(spec.shape), int(spec.decays)
+            if name in self.transposed:
+                k, n = reversed(spec.shape) if outward[name] else spec.shape
+                pieces.append([at, k, n, self.transposed[name], decays])
+            elif pieces and pieces[-1][3] < 0 and pieces[-1][4] == decays:
+                pieces[-1][2] += size
+            else:
+                pieces.append([at, 1, size, -1, decays])
+        return np.array(pieces, np.int64).reshape(-1, 5)
+
+
+def lower(
+    graph: Graph,
+    specs: Mapping[str, Parameter],
+    layout: Layout,
+    batch: int,
+    loss: tuple[int, float] | None = None,
+    threads: int = 1,
+    guard: int = 0,
+) -> Program:
+    """The program of a training step with that loss (code, number), or of a forward pass alone."""
+    lowering = Lowering(graph, specs, layout, batch)
+    lowering.scales = {}
+    lowering.forward(loss is not None)
+    if loss is not None:
+        lowering.backward(*loss)
+    return lowering.program(threads, guard)

@@ -1,0 +1,120 @@
+"""What Numba lacks: numbers at an address, and the few instructions by which threads wait for one another."""
+
+from __future__ import annotations
+
+import sys
+from functools import cache
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+
+from handgrad.engines.compiled.options import EXACT
+
+SPINS = 4096  # looks at a barrier before the processor is offered to others: about 50 microseconds
+
+
+@cache
+def pointer(dtype: Any) -> Any:
+    """An intrinsic: the address, an integer, as a pointer to numbers of that dtype, which takes an index."""
+    from numba import from_dtype, types
+    from numba.extending import intrinsic
+
+    kind = types.CPointer(from_dtype(np.dtype(dtype)))
+
+    @intrinsic
+    def at(typing, address):  # type: ignore[no-untyped-def]
+        def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
+            return builder.inttoptr(args[0], context.get_value_type(kind))
+
+        return kind(types.intp), codegen
+
+    return at
+
+
+@cache
+def atomics() -> SimpleNamespace:
+    """add(address, value) -> the number before; read(address); pause(), in a loop that waits; offer(), the processor."""
+    from llvmlite import ir
+    from numba import types
+    from numba.core import cgutils
+    from numba.extending import intrinsic
+
+    word = ir.IntType(64)
+
+    def number(builder, address):  # type: ignore[no-untyped-def]
+        return builder.inttoptr(address, word.as_pointer())
+
+    @intrinsic
+    def add(typing, address, value):  # type: ignore[no-untyped-def]
+        def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
+            return builder.atomic_rmw("add", number(builder, args[0]), args[1], "seq_cst")
+
+        return types.int64(types.intp, types.int64), codegen
+
+    @intrinsic
+    def read(typing, address):  # type: ignore[no-untyped-def]
+        def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
+            return builder.load_atomic(number(builder, args[0]), "seq_cst", 8)
+
+        return types.int64(types.intp), codegen
+
+    def call(name: str, result: Any):  # type: ignore[no-untyped-def]
+        @intrinsic
+        def function(typing):  # type: ignore[no-untyped-def]
+            def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
+                outside = cgutils.get_or_insert_function(builder.module, ir.FunctionType(result, []), name)
+                builder.call(outside, [])
+                return context.get_dummy_value()
+
+            return types.void(), codegen
+
+        return function
+
+    def nothing() -> Any:
+        from numba import njit
+
+        return njit(**EXACT)(lambda: None)
+
+    import platform
+
+    intel = platform.machine().lower() in ("x86_64", "amd64", "i386", "i686")
+    pause = call("llvm.x86.sse2.pause", ir.VoidType()) if intel else nothing()
+    offer = call("SwitchToThread" if sys.platform == "win32" else "sched_yield", ir.IntType(32))
+    return SimpleNamespace(add=add, read=read, pause=pause, offer=offer)
+
+
+# Where in the block of synchronization each number stands, in bytes: lines of their own.
+ARRIVED, ROUND, ABORT = 0, 64, 128
+SYNC_BYTES = 192
+
+
+@cache
+def barrier() -> Any:
+    """An njit function (sync, threads) -> True when all threads have come; False when the run was aborted."""
+    from numba import njit
+
+    a = atomics()
+    add, read, pause, offer = a.add, a.read, a.pause, a.offer
+
+    @njit(**EXACT)
+    def wait(sync, threads):  # type: ignore[no-untyped-def]
+        if threads == 1:
+            return True
+        current = read(sync + ROUND)
+        if add(sync + ARRIVED, 1) == threads - 1:
+            add(sync + ARRIVED, -threads)
+            add(sync + ROUND, 1)
+            return True
+        looks = 0
+        while read(sync + ROUND) == current:
+            looks += 1
+            if looks < SPINS:
+                pause()
+            else:
+                offer()
+                if read(sync + ABORT) != 0:
+                    return False
+        return True
+
+    return wait

@@ -1,0 +1,59 @@
+"""A program: what one training step, or a forward pass, does, as arrays of numbers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+# What an instruction does, and what its fields hold. Matrices of samples are given by their place in the workspace, in
+# bytes; parameters by their place in the flat vector and sums by theirs in the vector of sums, in numbers, -1 for none.
+(
+    GATHER,  # C: the batch's inputs, N wide
+    LINEAR,  # C = f(A weight + bias), A being K wide and C N wide; MODE: f, D: f's local gradient
+    ACTIVATE,  # C = f(A); MODE: f, D: its local gradient
+    GATE,  # C = A f(B), and A, B become what `part_gate` needs; MODE: f
+    PLUS,  # C = A + B
+    DROP,  # C = A D, D: 0 or the scale, from the numbers DRAW of each step on
+    NORMALIZE,  # C = layer norm of A; D: the normal, B: 1 / root of each row; WEIGHT, BIAS: its scale and shift
+    SOFTMAX,  # C = softmax of A
+    LOSS,  # C = the gradient by the scores A; MODE: which loss; SUMS: of C's columns
+    INPUT_GRADIENT,  # C = A W^T, A being N wide and C K wide; WEIGHT: of W^T; MODE, D: what a tile does; SUMS; ADD to C
+    WEIGHT_GRADIENT,  # gradient of the weight = A^T B, A being K and B N wide; ADD to it
+    PASS_ON,  # C = A, or C + A with ADD
+    LOCAL_GRADIENT,  # C times D (MODE LOCAL), or where D is above 0 (MODE MASK), or as it is; SUMS: of its columns
+    PART_GATE,  # with the upstream gradient A: B and C, the content and the gate, become their gradients
+    NORMALIZE_BACK,  # C = the gradient by the input, from A; B, D, WEIGHT as above; SUMS, BIAS: of scale and shift
+    SOFTMAX_BACK,  # C = the gradient by the input, from A; B: the probabilities
+) = range(16)
+
+OP, A, B, C, D, N, K, WEIGHT, BIAS, SUMS, MODE, ADD, DRAW = range(13)
+FIELDS = 13
+NUMBERS = 2  # an instruction's hyperparameters
+
+
+@dataclass
+class Program:
+    """Instructions, and what they need.
+
+    code, numbers: (instructions, FIELDS) and (instructions, NUMBERS). split: how many instructions work by rows, before
+    those by columns that need the rows of all threads.
+    pieces: what the optimizer goes over, (place, k, n, place of the transpose or -1, decays), a vector having k = 1.
+    reduced: (place among the sums, place among the parameters, count) of gradients that are sums over samples.
+    """
+
+    code: np.ndarray
+    numbers: np.ndarray
+    split: int
+    batch: int
+    n_in: int
+    n_out: int
+    scores: int  # where the model's output is
+    workspace: int  # bytes
+    buffers: dict[int, tuple[int, int]]  # (place, bytes) of each matrix
+    transposed: int = 0  # numbers of all transposed weights
+    widest: int = 1
+    draws: int = 0  # random numbers a sample
+    sums: int = 0
+    pieces: np.ndarray = field(default_factory=lambda: np.zeros((0, 5), np.int64))
+    reduced: np.ndarray = field(default_factory=lambda: np.zeros((0, 3), np.int64))

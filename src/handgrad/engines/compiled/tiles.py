@@ -1,0 +1,212 @@
+"""The innermost loop of a matrix product, as LLVM vector code: a tile of C stays in registers until it is whole.
+
+A tile has `rows` rows and one or two vectors of columns. Before its sum starts and after it ends, it does what would
+else take passes of their own over C: the bias, the activation, the local gradient, the bias gradient.
+
+The left operand A is read a number at a time, each broadcast to a vector; the right operand B a vector at a time.
+Matrices of samples lie in panels (see `panels`), so that the distances between numbers of A are known constants, and
+B and C are read and written from front to back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from handgrad.engines.compiled.vectors import Vectors
+
+# What is done to a tile whose sum is whole; all but STORE and RELU add its columns' sums to the bias gradient.
+STORE, RELU, SUMS, MASK, LOCAL = range(5)
+UNROLL = 4  # steps of a sum between two looks at whether it is whole, in the tiles that most of the work is done by
+
+
+def row_tile(real: Any, kind: Vectors, rows: int, vectors: int, whole: bool) -> Callable[..., None]:
+    """C[rows, columns] = start + A B, or C + A B: samples are rows of A and C. What `layers` and `backward` need.
+
+    A: the rows' first panel, the next one a_panel bytes on; k: the length of the sums. B: rows of b_row bytes.
+    C: rows of c_row bytes; start: a row that each sum starts from, the bias; add: start from C instead.
+    saved: as C, the layer's own output (MASK) or its local gradient (LOCAL), by which the tile is multiplied.
+    sums: a row, to which the columns' sums are added. tail: how many lanes of the last vector there are; all of them
+    in a `whole` tile, which need not ask.
+    """
+    panel = kind.panel(real)
+    return _tile(real, kind, rows, vectors, panel, 1, panel, (STORE, RELU, SUMS, MASK, LOCAL), whole, whole)
+
+
+def column_tile(real: Any, kind: Vectors, rows: int, vectors: int, whole: bool) -> Callable[..., None]:
+    """C[rows, columns] = A^T B, or C + A^T B: samples are what is summed over. What a weight's gradient needs.
+
+    As `row_tile`, but A's features are the rows of C; they lie in one panel. k: the number of samples. B is a matrix
+    of samples, whose panels have room to spare: only what is stored has a tail.
+    """
+    return _tile(real, kind, rows, vectors, 1, kind.panel(real), 0, (STORE,), True, whole)
+
+
+def _tile(
+    real: Any,
+    kind: Vectors,
+    rows: int,
+    vectors: int,
+    a_row: int,
+    a_step: int,
+    block: int,
+    modes: tuple[int, ...],
+    whole_b: bool,
+    whole_c: bool,
+) -> Callable[..., None]:
+    """block: how many steps of k one panel of A holds, 0 for all. whole_b, whole_c: whether B and C have no tail."""
+    from llvmlite import ir
+    from numba import types
+    from numba.core import cgutils
+    from numba.extending import intrinsic
+
+    lanes, size = kind.lanes(real), np.dtype(real).itemsize
+    number = ir.FloatType() if size == 4 else ir.DoubleType()
+    vec, bits, i32 = ir.VectorType(number, lanes), ir.VectorType(ir.IntType(1), lanes), ir.IntType(32)
+    suffix = f"v{lanes}f{8 * size}"
+    zero = ir.Constant(vec, [0.0] * lanes)
+    unrolled = (UNROLL, 1) if rows > 1 and (whole_c or not block) else (1,)
+    align = ir.Constant(i32, size)
+
+    @intrinsic
+    def tile(typing, A, a_panel, k, B, b_row, C, c_row, start, add, saved, sums, tail, mode):  # type: ignore[no-untyped-def]
+        def codegen(context, b, signature, args):  # type: ignore[no-untyped-def]
+            A, a_panel, k, B, b_row, C, c_row, start, add, saved, sums, tail, mode = args
+            word = A.type
+
+            def function(name, result, *arguments):  # type: ignore[no-untyped-def]
+                return cgutils.get_or_insert_function(b.module, ir.FunctionType(result, arguments), name)
+
+            pointer = vec.as_pointer()
+            fma = function(f"llvm.fma.{suffix}", vec, vec, vec, vec)
+            masked_load = function(f"llvm.masked.load.{suffix}.p0", vec, pointer, i32, bits, vec)
+            masked_store = function(f"llvm.masked.store.{suffix}.p0", ir.VoidType(), vec, pointer, i32, bits)
+            first = ir.Constant(ir.VectorType(i32, lanes), [0] * lanes)
+
+            def splat(value):  # type: ignore[no-untyped-def]
+                undefined = ir.Constant(ir.VectorType(value.type, lanes), ir.Undefined)
+                one = b.insert_element(undefined, value, ir.Constant(i32, 0))
+                return b.shuffle_vector(one, undefined, first)
+
+            lane = ir.Constant(ir.VectorType(word, lanes), list(range(lanes)))
+            mask = b.icmp_signed("<", lane, splat(tail))
+
+            def at(address, v):  # type: ignore[no-untyped-def]
+                return b.inttoptr(b.add(address, word(size * lanes * v)), pointer)
+
+            def load(address, v, whole=whole_c):  # type: ignore[no-untyped-def]
+                if v == vectors - 1 and not whole:
+                    return b.call(masked_load, [at(address, v), align, mask, zero])
+                value = b.load(at(address, v))
+                value.align = size
+                return value
+
+            def store(value, address, v):  # type: ignore[no-untyped-def]
+                if v == vectors - 1 and not whole_c:
+                    b.call(masked_store, [value, at(address, v), align, mask])
+                else:
+                    b.store(value, at(address, v)).align = size
+
+            def broadcast(address, distance):  # type: ignore[no-untyped-def]
+                value = b.load(b.inttoptr(b.add(address, word(size * distance)), number.as_pointer()))
+                value.align = size
+                return splat(value)
+
+            cells = [(r, v) for r in range(rows) for v in range(vectors)]
+            c_rows = [b.add(C, b.mul(c_row, word(r))) for r in range(rows)]
+
+            # from C or the start -> outer, once for each panel of A -> its loops, many steps at a time, then one -> done
+            from_c, from_start = b.append_basic_block("from_c"), b.append_basic_block("from_start")
+            outer, done = b.append_basic_block("outer"), b.append_basic_block("done")
+            loops = [(b.append_basic_block(f"by{steps}"), steps) for steps in unrolled]
+
+            b.cbranch(b.icmp_signed("!=", add, word(0)), from_c, from_start)
+            b.position_at_end(from_c)
+            old = [load(c_rows[r], v) for r, v in cells]
+            b.branch(outer)
+            b.position_at_end(from_start)
+            bias = [load(start, v) for v in range(vectors)]
+            b.branch(outer)
+
+            def join(*states):  # type: ignore[no-untyped-def]
+                """The state of the loops at the head of a block, into which each (block, state) flows."""
+                joined = [b.phi(value.type) for value in states[0][1]]
+                for source, state in states:
+                    for phi, value in zip(joined, state, strict=True):
+                        phi.add_incoming(value, source)
+                return joined
+
+            def flow(phi, source, state):  # type: ignore[no-untyped-def]
+                for one, value in zip(phi, state, strict=True):
+                    one.add_incoming(value, source)
+
+            def step(a, right_row, sums):  # type: ignore[no-untyped-def]
+                right = [load(right_row, v, whole_b) for v in range(vectors)]
+                new = []
+                for r in range(rows):
+                    x = broadcast(a, r * a_row)
+                    new += [b.call(fma, [x, right[v], sums[r * vectors + v]]) for v in range(vectors)]
+                return b.add(a, word(size * a_step)), b.add(right_row, b_row), new
+
+            b.position_at_end(outer)
+            state = join((from_c, [k, A, B, *old]), (from_start, [k, A, B, *(bias[v] for _, v in cells)]))
+            left, block_a, block_b, *begin = state
+            count = left
+            if block:
+                count = b.select(b.icmp_signed("<", left, word(block)), left, word(block))
+            last = (outer, [count, block_a, block_b, *begin])
+            for loop, steps in loops:
+                head = b.append_basic_block("head")
+                b.branch(head)
+                b.position_at_end(head)
+                into = join(last)
+                after = b.append_basic_block("after")
+                b.cbranch(b.icmp_signed(">=", into[0], word(steps)), loop, after)
+                b.position_at_end(loop)
+                in_loop = join((head, into))
+                p, a, row_of_b, *total = in_loop
+                for _ in range(steps):
+                    a, row_of_b, total = step(a, row_of_b, total)
+                p = b.sub(p, word(steps))
+                out = [p, a, row_of_b, *total]
+                flow(in_loop, loop, out)
+                b.cbranch(b.icmp_signed(">=", p, word(steps)), loop, after)
+                b.position_at_end(after)
+                last = (after, join((head, into), (loop, out)))
+            end_of_panel, (_, _, row_of_b, *total) = last
+            remaining = b.sub(left, count)
+            flow(state, end_of_panel, [remaining, b.add(block_a, a_panel), row_of_b, *total])
+            b.cbranch(b.icmp_signed(">", remaining, word(0)), outer, done)
+
+            b.position_at_end(done)
+            saved_rows = [b.add(saved, b.mul(c_row, word(r))) for r in range(rows)]
+            end = b.append_basic_block("end")
+            blocks = {m: b.append_basic_block(f"mode{m}") for m in modes}
+            switch = b.switch(mode, blocks[STORE])
+            for m in modes[1:]:
+                switch.add_case(word(m), blocks[m])
+            for m in modes:
+                b.position_at_end(blocks[m])
+                column = [zero] * vectors
+                for r, v in cells:
+                    value = total[r * vectors + v]
+                    if m == RELU:  # as NumPy's maximum: NaN stays
+                        value = b.select(b.fcmp_ordered("<=", value, zero), zero, value)
+                    elif m == MASK:
+                        value = b.select(b.fcmp_ordered(">", load(saved_rows[r], v), zero), value, zero)
+                    elif m == LOCAL:
+                        value = b.fmul(value, load(saved_rows[r], v))
+                    store(value, c_rows[r], v)
+                    column[v] = b.fadd(column[v], value)
+                if m not in (STORE, RELU):
+                    for v in range(vectors):
+                        store(b.fadd(load(sums, v), column[v]), sums, v)
+                b.branch(end)
+            b.position_at_end(end)
+            return context.get_dummy_value()
+
+        return types.void(*[types.intp] * 13), codegen
+
+    return tile
