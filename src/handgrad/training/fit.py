@@ -13,7 +13,8 @@ import array_api_compat
 import numpy as np
 
 from handgrad.checks import at_least_0, by_name, positive, whole
-from handgrad.engines.eager import EagerEngine, as_parameters, check_parameters
+from handgrad.engines.choice import blas_limit, engine_name, engine_of
+from handgrad.engines.eager import as_parameters, check_parameters
 from handgrad.errors import DivergenceError, DTypeError, ValueRangeError
 from handgrad.layers import L2, Layer, Loss, Parameters
 from handgrad.layers import loss as loss_of
@@ -37,11 +38,6 @@ from handgrad.training.history import History, Result
 from handgrad.training.metrics import HIGHER_IS_BETTER, Metric, metric
 from handgrad.training.predict import predict
 from handgrad.training.progress import ProgressBar
-
-# Multiplications in a product, a few milliseconds of one core. Below it, sharing out costs more than it saves, and on a
-# busy machine, where threads wait for one that has no core, many times more.
-SHARED_PRODUCT = 2**26
-ENGINES = {"auto": EagerEngine, "eager": EagerEngine}
 
 
 @dataclass(frozen=True)
@@ -90,13 +86,14 @@ def fit(
         lower is better, but for accuracy and r2.
     seed: decides the first values, the shuffling and dropout; the same seed gives the same bits on the same machine.
     params: first values to start from instead of model.init; they are copied, never changed.
-    engine: "eager", or "auto" for the fastest there is for the model.
-    threads: for matrix products; "auto" takes one where products are too small to be worth sharing out.
+    engine: "compiled", "eager", or "auto" for the compiled one where it can run the model; else the result's `note` says
+        why not. Its kernels are compiled once, on the first run, in some seconds.
+    threads: that share a batch (compiled) or a matrix product (eager); "auto" takes one where more would lose.
     callbacks: functions called with an EpochEnd after each epoch; one that returns True stops training.
     progress: a bar on the terminal.
 
     Ctrl-C returns what was learnt so far. Raises ShapeError, DTypeError or ValueRangeError for data or options that do
-    not fit, before the first step; DivergenceError when the loss or the gradient is no longer finite, with the last
+    not fit, before the first step, UnsupportedError for what engine="compiled" cannot run; DivergenceError when the loss or the gradient is no longer finite, with the last
     good parameters (with patience, the best epoch's) in its `result`.
     """
     if not isinstance(model, Layer):
@@ -113,7 +110,7 @@ def fit(
     seed = whole("seed", seed, 0)
     if regularizer is not None and not isinstance(regularizer, L2):
         raise DTypeError(f"regularizer must be L2(strength), got {regularizer!r}")
-    make_engine = by_name("engine", engine, ENGINES)
+    engine = engine_name(engine)
     train, held = _data(data, validation, seed)
     fits(model, loss, train)
     two_classes(loss, train)
@@ -126,16 +123,18 @@ def fit(
     watch = Watch.of(monitor, patience, min_delta, held is not None, [name for name, _ in measures])
     steps = math.ceil(len(train) / batch_size)
     bound = optimizer.bind(epochs * steps)
-    runner = make_engine(model, loss, bound, regularizer, clip_norm, start)
+    limit = blas_limit(threads, start, batch_size)
+    runner, note = engine_of(engine, model, loss, bound, regularizer, clip_norm, start, train, batch_size, threads)
+    del start  # an engine that packs the parameters keeps no second copy
     history, stopped = History(), "epochs"
 
     def result() -> Result:
         best = patience is not None and watch.best_params is not None
         epoch = watch.best_epoch if best else len(history)
         chosen = watch.best_params if best else runner.params
-        return Result(model, chosen, history, epoch, stopped, runner.name)  # type: ignore[arg-type]
+        return Result(model, chosen, history, epoch, stopped, runner.name, note)  # type: ignore[arg-type]
 
-    with blas_threads(_threads(threads, start, batch_size)), ProgressBar(epochs, steps, progress) as bar:
+    with blas_threads(limit), ProgressBar(epochs, steps, progress, note) as bar:
         try:
             for epoch in range(epochs):
                 began = time.perf_counter()
@@ -154,9 +153,12 @@ def fit(
                 row["seconds"] = time.perf_counter() - began
                 history.rows.append(row)
                 bar.epoch(row)
-                watch.see(row, runner.params)
-                event = EpochEnd(dict(row), _read_only(runner.params), model)
-                answers = [callback(event) for callback in callbacks]  # each is called, whatever another says
+                if patience is not None:
+                    watch.see(row, runner.params)
+                answers: list[object] = []
+                if callbacks:  # an engine may have to copy the parameters
+                    event = EpochEnd(dict(row), _read_only(runner.params), model)
+                    answers = [callback(event) for callback in callbacks]  # each is called, whatever another says
                 if any(isinstance(answer, bool | np.bool_) and answer for answer in answers):
                     stopped = "callback"
                     break
@@ -248,16 +250,6 @@ def _first_params(model: Layer, params: Mapping[str, Array] | None, train: Rows,
         return drawn
     xp = array_api_compat.array_namespace(train.x)
     return drawn.like(xp.asarray(drawn.flat, device=array_api_compat.device(train.x)))
-
-
-def _threads(threads: int | str, params: Parameters, batch_size: int) -> int | None:
-    """The limit on BLAS threads, or None for none."""
-    if threads != "auto":
-        return whole("threads", threads)
-    if not isinstance(params.flat, np.ndarray):
-        return None
-    matrices = [math.prod(spec.shape) for spec in params.specs.values() if len(spec.shape) == 2]
-    return 1 if batch_size * max(matrices, default=0) < SHARED_PRODUCT else None
 
 
 def _validate(

@@ -52,7 +52,7 @@ class Result:
 
     params: those of the best epoch where early stopping was asked for, else the last. best_epoch: the epoch they are
     of, counted from 1; 0 when no epoch was finished. stopped: "epochs", "patience", "callback", "interrupted", or, in a
-    DivergenceError, "diverged".
+    DivergenceError, "diverged". engine: "compiled" or "eager"; note: why engine="auto" did not take the compiled one.
     """
 
     model: Layer
@@ -61,6 +61,7 @@ class Result:
     best_epoch: int
     stopped: str
     engine: str
+    note: str = ""
 
     def predict(self, X: Any, batch_size: int = 4096) -> Array:
         """The scores of each row of X (see `handgrad.predict`)."""

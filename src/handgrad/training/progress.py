@@ -12,8 +12,9 @@ REFRESH = 0.1  # seconds
 class ProgressBar:
     """Shows the epoch, the losses and the time left. Silent when not wanted, or when nobody would see it."""
 
-    def __init__(self, epochs: int, steps: int, wanted: bool):
-        self._epochs, self._steps, self._bar = epochs, steps, None
+    def __init__(self, epochs: int, steps: int, wanted: bool, note: str = ""):
+        """note: why the training is not as fast as it could be; shown above the bar."""
+        self._epochs, self._steps, self._bar, self._note = epochs, steps, None, note
         self._next = 0.0
         if wanted:
             self._bar = _rich_bar()
@@ -21,6 +22,8 @@ class ProgressBar:
     def __enter__(self) -> Self:
         if self._bar is not None:
             self._bar.start()
+            if self._note:
+                self._bar.console.print(f"eager engine: {self._note}", markup=False, highlight=False)
             self._task = self._bar.add_task("", total=self._epochs * self._steps, losses="")
         return self
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import threading
 import time
 from collections.abc import Callable
@@ -22,7 +21,6 @@ from handgrad.engines.compiled.loop import (
     DONE,
     DRAWN,
     DRAWS,
-    GOOD,
     LENGTH,
     LOSS_AT,
     OPTIMIZER,
@@ -43,8 +41,8 @@ from handgrad.layers import L2, Layer, Loss, Parameters
 from handgrad.optim import Optimizer
 
 PART_SECONDS = 0.1  # of a call: short enough to answer Ctrl-C and to show progress
+CONVERTED = 8e6  # bytes of rows of another dtype that are converted at a time
 FIRST_PART = 2e8  # multiplications of the first call, before any has been timed
-SHARED = 2**22  # multiplications of a batch from which a second thread pays
 
 
 def loss_code(loss: Loss, labels: bool) -> tuple[int, float]:
@@ -74,7 +72,7 @@ def optimizer_code(optimizer: Optimizer) -> tuple[int, tuple[float, float, float
             return (rules.NESTEROV if nesterov else rules.MOMENTUM if momentum else rules.SGD), (momentum, 0.0, 0.0)
         case optim.RMSprop, optim.RMSprop(decay=decay, epsilon=epsilon):
             return rules.RMSPROP, (0.0, decay, epsilon)
-        case (optim.Adam | optim.AdamW), optim.Adam(beta1=beta1, beta2=beta2, epsilon=epsilon):
+        case ((optim.Adam | optim.AdamW), optim.Adam(beta1=beta1, beta2=beta2, epsilon=epsilon)):
             return rules.ADAM, (beta1, beta2, epsilon)
     raise UnsupportedError(f"the compiled engine cannot run the optimizer {optimizer!r}")
 
@@ -137,7 +135,7 @@ class CompiledEngine:
         self.steps = 0
         self._speed = 0.0  # steps a second
         self._read: Parameters | None = params
-        self._specs = params
+        self._specs = params.specs
 
     def _inner(self, array: np.ndarray) -> np.ndarray:
         return array[self._guard : len(array) - self._guard]
@@ -146,7 +144,7 @@ class CompiledEngine:
     def params(self) -> Parameters:
         """The parameters as they are, a copy in the model's own order."""
         if self._read is None:
-            self._read = self._specs.like(self.packing.unpack(self._inner(self._params)))
+            self._read = Parameters(self._specs, self.packing.unpack(self._inner(self._params)))
         return self._read
 
     def epoch(
@@ -161,7 +159,7 @@ class CompiledEngine:
         history = np.zeros((steps, 2))
         done = 0
         while done < steps:
-            count = min(self._part(), steps - done)
+            count = min(self._part(data.x), steps - done)
             rows = order[done * batch_size : (done + count) * batch_size]
             began = time.perf_counter()
             ended = self._run(data, rows, batch_size, done, history[done : done + count])
@@ -170,25 +168,30 @@ class CompiledEngine:
                 self._diverged(data, rows[ended * batch_size : (ended + 1) * batch_size], rng, history[done + ended])
             done += count
             on_step(done - 1)
-        if not math.isfinite(float(np.dot(self._params, self._params))) and not np.isfinite(self._params).all():
+        if not np.isfinite(self._params).all():
             self._restore()
             raise diverged(self.steps - 1, "the new parameters", "the update was not finite")
         sizes = np.full(steps, batch_size)
         sizes[-1] = len(order) - (steps - 1) * batch_size
         return float(history[:, 0] @ sizes) / len(order), float(history[:, 1].mean())
 
-    def _part(self) -> int:
+    def _part(self, x: np.ndarray) -> int:
         """How many steps to take in one call."""
-        if self._speed:
-            return max(1, int(self._speed * PART_SECONDS))
-        return max(1, int(FIRST_PART / (3 * self.program.batch * self.packing.length)))
+        steps = self._speed * PART_SECONDS or FIRST_PART / (3 * self.program.batch * self.packing.length)
+        if not self._readable(x):
+            steps = min(steps, CONVERTED / (self.program.batch * self.program.n_in * self.layout.size))
+        return max(1, int(steps))
+
+    def _readable(self, x: np.ndarray) -> bool:
+        """Whether the kernels can read the rows where they are."""
+        return x.dtype == self.layout.real and x.flags.c_contiguous
 
     def _run(self, data: Any, rows: np.ndarray, batch_size: int, before: int, history: np.ndarray) -> int:
         """The steps of those rows; returns how many were done. before: how many of the epoch's were done already."""
         p = self.program
         x, index = data.x, rows
         y, weight = self._y, self._weight
-        if x.dtype != self.layout.real or not x.flags.c_contiguous:
+        if not self._readable(x):
             # the rows of this part alone are converted, so that other dtypes cost no second copy of the data
             x = np.ascontiguousarray(x.take(rows, axis=0), self.layout.real)
             y, weight = y.take(rows, axis=0), None if weight is None else weight.take(rows)
@@ -214,7 +217,11 @@ class CompiledEngine:
         run = (*arrays, self._constants, history, self._shares, self._state, at(self._first), at(self._second))
         keep = (x, y, weight)  # by the addresses in `base`
         self._read = None
-        self._call(lambda thread: self._kernel(*run, at(self._room) + thread * rules.BLOCK * self.layout.size, self._sync.ctypes.data, thread))
+        self._call(
+            lambda thread: self._kernel(
+                *run, at(self._room) + thread * rules.BLOCK * self.layout.size, self._sync.ctypes.data, thread
+            )
+        )
         del keep
         done = int(self._state[DONE])
         self.steps += done

@@ -164,7 +164,9 @@ def backward(real: Any, kind: Vectors) -> Any:
                     weight = base[TRANSPOSED] + (code[c, p.WEIGHT] + q * n) * size
                     w = min(width, k - q)
                     column = sums + q * size
-                    by_rows(left, distance * size, n, weight, w, out + skip, count, zeros, add, saved + skip, column, mode)
+                    by_rows(
+                        left, distance * size, n, weight, w, out + skip, count, zeros, add, saved + skip, column, mode
+                    )
             elif op == p.LOSS:
                 index = integers(index_at)
                 targets, weights = base[TARGETS], base[WEIGHTS]

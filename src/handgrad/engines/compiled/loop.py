@@ -94,7 +94,23 @@ def _train(real: Any, kind: Vectors) -> Any:
     lost, trusted = float(np.finfo(real).smallest_normal), float(np.finfo(real).eps)
 
     def train(  # type: ignore[no-untyped-def]
-        code, numbers, pieces, reduced, shape, base, order, pace, constants, history, shares, state, first, second, room, sync, thread
+        code,
+        numbers,
+        pieces,
+        reduced,
+        shape,
+        base,
+        order,
+        pace,
+        constants,
+        history,
+        shares,
+        state,
+        first,
+        second,
+        room,
+        sync,
+        thread,
     ):
         """A step for each row of `pace`, over `order`, in this thread. Returns when all are done, or one went wrong.
 
@@ -115,7 +131,9 @@ def _train(real: Any, kind: Vectors) -> Any:
                 cleared[i] = zero
             drawn = shape[DRAWN] + s * batch * shape[DRAWS]
             run_forward(code, numbers, 0, loss_at, base, index, m, begin, end, drawn)
-            part = run_backward(code, numbers, loss_at, loss_at + 1, base, index, m, begin, end, own_sums, thread, threads)
+            part = run_backward(
+                code, numbers, loss_at, loss_at + 1, base, index, m, begin, end, own_sums, thread, threads
+            )
             loss = part / m
             if strength > 0:
                 loss += penalty_of(pieces, base[PARAMS], strength, thread, threads)

@@ -16,7 +16,7 @@ from handgrad.engines.compiled.program import Program
 from handgrad.engines.compiled.tiles import LOCAL, MASK, STORE, SUMS
 from handgrad.layers import Parameter
 
-Instruction = dict[int, Any]
+Instruction = dict[Any, Any]
 PLACES = (p.A, p.B, p.C, p.D)  # fields that name a matrix
 
 
@@ -40,7 +40,7 @@ class Lowering:
         self.reduced: dict[str, int] = {}  # parameter -> its place among the sums
         self.written: set[str] = set()  # weights whose gradient has been begun
 
-    def emit(self, op: int, numbers: tuple[float, ...] = (), **fields: int) -> None:
+    def emit(self, op: int, numbers: tuple[float, ...] = (), **fields: Any) -> None:
         """Add an instruction that works by rows. fields: by their names in `program`, in lower case."""
         self.rows.append(self._instruction(op, numbers, fields))
 
@@ -82,7 +82,11 @@ class Lowering:
             out = self.values[step.out] = self.matrix(n)
             match step.kind:
                 case "linear":
-                    fields = {"weight": self.place(step.weight), "bias": self.place(step.bias), "k": widths[step.inputs[0]]}
+                    fields = {
+                        "weight": self.place(step.weight),
+                        "bias": self.place(step.bias),
+                        "k": widths[step.inputs[0]],
+                    }
                     if step.code not in (IDENTITY, RELU):
                         fields["d"] = self.local[step.out] = self.matrix(n)
                     self.emit(p.LINEAR, step.numbers, a=inputs[0], c=out, n=n, mode=step.code, **fields)
@@ -263,7 +267,8 @@ class Lowering:
             sums=self.sums,
             pieces=self._pieces(),
             reduced=np.array(
-                [(at, self.places[name], math.prod(self.specs[name].shape)) for name, at in self.reduced.items()], np.int64
+                [(at, self.places[name], math.prod(self.specs[name].shape)) for name, at in self.reduced.items()],
+                np.int64,
             ).reshape(-1, 3),
         )
 

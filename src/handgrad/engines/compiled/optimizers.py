@@ -184,7 +184,9 @@ def _estimates() -> Any:
 
             def splat(value):  # type: ignore[no-untyped-def]
                 one = b.insert_element(ir.Constant(vec, ir.Undefined), value, i32(0))
-                return b.shuffle_vector(one, ir.Constant(vec, ir.Undefined), ir.Constant(ir.VectorType(i32, 16), [0] * 16))
+                return b.shuffle_vector(
+                    one, ir.Constant(vec, ir.Undefined), ir.Constant(ir.VectorType(i32, 16), [0] * 16)
+                )
 
             def constant(value):  # type: ignore[no-untyped-def]
                 return ir.Constant(vec, [float(value)] * 16)
@@ -198,7 +200,9 @@ def _estimates() -> Any:
             v = b.load(b.inttoptr(source, pointer))
             v.align = 4
             # below the smallest normal number the estimate is infinite, and 0 times it no number
-            held = b.select(b.fcmp_ordered(">", v, constant(limits.smallest_normal)), v, constant(limits.smallest_normal))
+            held = b.select(
+                b.fcmp_ordered(">", v, constant(limits.smallest_normal)), v, constant(limits.smallest_normal)
+            )
             r = approximate("rsqrt", held)
             half = b.fmul(b.fmul(held, constant(0.5)), r)
             r = b.fmul(r, b.fsub(constant(1.5), b.fmul(half, r)))

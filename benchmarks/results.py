@@ -1,0 +1,123 @@
+"""The machine, the versions, and the pages of benchmarks/RESULTS.md that the benchmarks write."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import re
+import sys
+from collections.abc import Sequence
+from datetime import date
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from rich.console import Console
+from rich.status import Status
+
+from handgrad.cli.bench.command import check_threads
+from handgrad.cli.bench.rivals import Entry, chosen
+
+FILE = Path(__file__).with_name("RESULTS.md")
+PACKAGES = ("handgrad", "numpy", "numba", "llvmlite", "scikit-learn", "torch", "jax", "jaxlib", "optax", "onnxruntime")
+HEAD = "# Results\n\nWritten by the commands below with `--write`. What they measure, they say themselves (`--help`).\n"
+
+
+def options(doc: str, rivals: dict[str, Entry], seconds: float) -> argparse.ArgumentParser:
+    """The options that the benchmarks share."""
+    parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--threads", type=int, default=1, help="threads, and cores, of each rival")
+    parser.add_argument("--rounds", type=int, default=7, help="rounds to take medians over")
+    parser.add_argument("--seconds", type=float, default=seconds, help="of measuring, for each rival in a round")
+    parser.add_argument("--rivals", default=",".join(rivals), help=f"of {', '.join(rivals)}")
+    parser.add_argument("--write", action="store_true", help=f"write the tables to benchmarks/{FILE.name}")
+    return parser
+
+
+def settled(given: argparse.Namespace, rivals: dict[str, Entry]) -> dict[str, Entry]:
+    """The rivals asked for. Raises ValueRangeError for options that can't be."""
+    check_threads(given.threads)
+    return chosen((name.strip() for name in given.rivals.split(",")), rivals)
+
+
+class Progress:
+    """What is being measured: a line that changes on a terminal, a line for each configuration where there is none."""
+
+    def __init__(self) -> None:
+        self.console = Console(stderr=True, highlight=False)
+        self.status: Status | None = None
+        self.last = ""
+
+    def __enter__(self) -> Progress:
+        if self.console.is_terminal:
+            self.status = self.console.status("starting ...")
+            self.status.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self.status is not None:
+            self.status.stop()
+
+    def __call__(self, text: str) -> None:
+        """Say it."""
+        if self.status is not None:
+            self.status.update(f"{text} ...")
+            return
+        stage = text.rpartition(",")[0] or text
+        if stage != self.last:
+            self.console.print(stage, soft_wrap=True)
+            self.last = stage
+
+
+def machine() -> list[tuple[str, str]]:
+    """The processor, its caches, the system, the versions and the date."""
+    packages = []
+    for name in PACKAGES:
+        try:
+            packages.append(f"{name} {version(name)}")
+        except PackageNotFoundError:
+            packages.append(f"{name} not installed")
+    return [
+        ("processor", f"{_processor()}, {os.cpu_count()} cores to this system"),
+        ("caches", _caches()),
+        ("system", f"{platform.system()} {platform.release()}, {platform.machine()}"),
+        ("software", ", ".join([f"Python {platform.python_version()}", *packages])),
+        ("date", f"{date.today():%d %B %Y}"),
+    ]
+
+
+def load() -> str:
+    """The load average of the last minute, where the system says."""
+    return f"{os.getloadavg()[0]:.2f}" if hasattr(os, "getloadavg") else "unknown"
+
+
+def _processor() -> str:
+    info = Path("/proc/cpuinfo")
+    if info.exists() and (found := re.search(r"^model name\s*:\s*(.+)$", info.read_text(), re.MULTILINE)):
+        return found[1]
+    return platform.processor() or platform.machine()
+
+
+def _caches() -> str:
+    found = []
+    for index in sorted(Path("/sys/devices/system/cpu/cpu0/cache").glob("index*")):
+        level, kind, size = ((index / name).read_text().strip() for name in ("level", "type", "size"))
+        if kind != "Instruction":
+            found.append(f"L{level} {size.replace('K', ' KiB')}")
+    return ", ".join(found) or "unknown"
+
+
+def write(section: str, facts: Sequence[tuple[str, str]], body: str) -> None:
+    """Put a section into the file, in the place of the one of that name if there is one."""
+    text = FILE.read_text() if FILE.exists() else HEAD
+    lines = "\n".join(f"- {name}: {value}" for name, value in facts)
+    page = f"## {section}\n\n{body.strip()}\n\n{lines}\n"
+    parts = re.split(r"^(?=## )", text, flags=re.MULTILINE)
+    kept = [part.strip() + "\n" for part in parts if not part.startswith(f"## {section}\n")]
+    sections = sorted([*kept[1:], page], key=lambda part: (not part.startswith("## Training"), part))
+    FILE.write_text("\n".join([kept[0], *sections]))
+
+
+def command(module: str) -> str:
+    """How this process was called."""
+    return f"`python -m {module}{''.join(f' {argument}' for argument in sys.argv[1:])}`"

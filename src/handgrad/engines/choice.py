@@ -1,0 +1,94 @@
+"""Which engine runs a training: by its name, or the fastest that can."""
+
+from __future__ import annotations
+
+import math
+import os
+from typing import Any, Protocol
+
+import numpy as np
+
+from handgrad.checks import by_name, whole
+from handgrad.engines.eager import EagerEngine
+from handgrad.errors import UnsupportedError
+from handgrad.layers import L2, Layer, Loss, Parameters
+from handgrad.optim import Optimizer
+
+# Multiplications in a product, a few milliseconds of one core. Below it, sharing a BLAS call out costs more than it
+# saves, and on a busy machine, where threads wait for one that has no core, many times more.
+SHARED_PRODUCT = 2**26
+SHARED_STEP = 2**25  # multiplications in a step of the compiled engine, half a millisecond: as above
+
+
+class Engine(Protocol):
+    """What `fit` asks of an engine; see `EagerEngine`."""
+
+    name: str
+
+    @property
+    def params(self) -> Parameters: ...
+
+    def epoch(
+        self, data: Any, order: np.ndarray, batch_size: int, rng: np.random.Generator, on_step: Any
+    ) -> tuple[float, float]: ...
+
+
+NAMES = ("auto", "eager", "compiled")
+
+
+def engine_of(
+    name: str,
+    model: Layer,
+    loss: Loss,
+    optimizer: Optimizer,
+    regularizer: L2 | None,
+    clip_norm: float | None,
+    params: Parameters,
+    data: Any,
+    batch_size: int,
+    threads: int | str,
+) -> tuple[Engine, str]:
+    """(the engine, why it is not the compiled one, where "auto" found that it cannot be).
+
+    Raises UnsupportedError, which names the layer, where "compiled" was asked for and cannot run it.
+    """
+    reason = ""
+    if name != "eager":
+        try:
+            from handgrad.engines.compiled.engine import CompiledEngine
+
+            count = step_threads(threads, params, batch_size)
+            args = (model, loss, optimizer, regularizer, clip_norm, params, data, batch_size, count)
+            return CompiledEngine(*args), ""
+        except UnsupportedError as error:
+            if name == "compiled":
+                raise
+            reason = str(error)
+    return EagerEngine(model, loss, optimizer, regularizer, clip_norm, params), reason
+
+
+def engine_name(name: str) -> str:
+    """The name, checked. Raises ValueRangeError for one that is not known."""
+    return by_name("engine", name, {known: known for known in NAMES})
+
+
+def cores() -> int:
+    """How many cores this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def step_threads(threads: int | str, params: Parameters, batch_size: int) -> int:
+    """Threads for a step of the compiled engine: as asked, or with "auto" one where more would lose."""
+    if threads != "auto":
+        return whole("threads", threads)
+    return 1 if 3 * batch_size * params.flat.shape[0] < SHARED_STEP else cores()
+
+
+def blas_limit(threads: int | str, params: Parameters, batch_size: int) -> int | None:
+    """The limit on BLAS threads for eager steps and for validation, or None for none."""
+    if threads != "auto":
+        return whole("threads", threads)
+    if not isinstance(params.flat, np.ndarray):
+        return None
+    matrices = [math.prod(spec.shape) for spec in params.specs.values() if len(spec.shape) == 2]
+    return 1 if batch_size * max(matrices, default=0) < SHARED_PRODUCT else None
