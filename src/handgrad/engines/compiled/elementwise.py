@@ -6,6 +6,7 @@ costs less than to leave it out, and is never read.
 
 from __future__ import annotations
 
+from functools import cache
 from types import SimpleNamespace
 from typing import Any
 
@@ -18,6 +19,7 @@ from handgrad.engines.compiled.options import INNER
 IDENTITY, RELU, LEAKY_RELU, SIGMOID, TANH, SWISH, GELU, GELU_TANH = range(8)
 
 
+@cache
 def elementwise(real: Any) -> SimpleNamespace:
     """The functions, for one dtype."""
     from numba import njit
@@ -28,7 +30,6 @@ def elementwise(real: Any) -> SimpleNamespace:
     bell, root, cubic = real(1 / np.sqrt(2 * np.pi)), real(np.sqrt(8 / np.pi)), real(0.044715)
     bound = real(40)  # past which GELU's bell and its lower tail are 0
 
-    @njit(**INNER)
     def activate(code, a, x_at, local_at, count):  # type: ignore[no-untyped-def]
         """x becomes f(x), and local f'(x)."""
         x, local = at(x_at), at(local_at)

@@ -34,6 +34,7 @@ from handgrad.engines.compiled.lower import lower
 from handgrad.engines.compiled.memory import ABORT, SYNC_BYTES
 from handgrad.engines.compiled.packing import Packing
 from handgrad.engines.compiled.program import LOSS, OP
+from handgrad.engines.compiled.units import addresses
 from handgrad.engines.compiled.vectors import vectors
 from handgrad.engines.eager import diverged, first_non_finite, value_and_grad
 from handgrad.errors import UnsupportedError
@@ -111,7 +112,7 @@ class CompiledEngine:
         self.threads = max(1, min(threads, batch))
         self.program = program = lower(graph, params.specs, self.layout, batch, code, self.threads, guard)
         self.packing = Packing(params.specs, graph, self.layout)
-        self._kernel = train_kernel(real, self.layout.kind)
+        self._units, self._kernel = addresses(real, self.layout.kind), train_kernel(real, self.layout.kind)
         self._guard = guard
         room = lambda count, dtype=real: aligned(count + 2 * guard, dtype)  # noqa: E731
         length = self.packing.length
@@ -213,7 +214,7 @@ class CompiledEngine:
         self._state[:] = 0
         self._sync[:] = 0
         pace = self._pace(len(history))
-        arrays = (p.code, p.numbers, p.pieces, p.reduced, shape, base, index, pace)
+        arrays = (self._units.ctypes.data, p.code, p.numbers, p.pieces, p.reduced, shape, base, index, pace)
         run = (*arrays, self._constants, history, self._shares, self._state, at(self._first), at(self._second))
         keep = (x, y, weight)  # by the addresses in `base`
         self._read = None

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
+from functools import cache
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 
 from handgrad.engines.compiled.memory import pointer
-from handgrad.engines.compiled.options import INNER
 from handgrad.engines.compiled.tiles import MASK, RELU, STORE, SUMS
 
 
+@cache
 def products(real: Any) -> SimpleNamespace:
     """by_rows and by_columns of `products`, for matrices of one panel."""
-    from numba import carray, njit
+    from numba import carray
 
     at, zero = pointer(real), real(0)
 
-    @njit(**INNER)
     def by_rows(A, a_panel, k, B, w, C, m, start, add, saved, sums, mode):  # type: ignore[no-untyped-def]
         product = np.dot(carray(at(A), (m, k)), carray(at(B), (k, w)))
         c, first, s, total = at(C), at(start), at(saved), at(sums)
@@ -35,7 +35,6 @@ def products(real: Any) -> SimpleNamespace:
                 if mode >= SUMS:
                     total[j] += value
 
-    @njit(**INNER)
     def by_columns(A, rows, B, w, C, m, add, zeros):  # type: ignore[no-untyped-def]
         product = np.dot(carray(at(A), (m, rows)).T, carray(at(B), (m, w)))
         c = carray(at(C), (rows, w))

@@ -7,11 +7,13 @@ from typing import Any
 
 import numpy as np
 
+from handgrad.engines.compiled import units
 from handgrad.engines.compiled.cache import compiled
-from handgrad.engines.compiled.instructions import GRADIENT, PARAMS, SUMS_AT, TRANSPOSED, backward, forward
 from handgrad.engines.compiled.memory import barrier, pointer
-from handgrad.engines.compiled.optimizers import CLIP, DECAY, PENALTY, optimizers
+from handgrad.engines.compiled.optimizers import CLIP, PENALTY, optimizers
 from handgrad.engines.compiled.options import INNER
+from handgrad.engines.compiled.program import GRADIENT, PARAMS, SUMS_AT
+from handgrad.engines.compiled.units import call
 from handgrad.engines.compiled.vectors import Vectors
 
 # What a run is told, `shape`: instructions up to the loss and up to those by columns, samples a batch, random numbers
@@ -23,14 +25,13 @@ GOOD, BAD_LOSS, BAD_NORM = range(3)
 
 
 @cache
-def updates(real: Any, kind: Vectors) -> tuple[Any, Any, Any]:
-    """(penalty, norm, update): njit functions that take a thread's share of the parameters."""
+def updates(real: Any, kind: Vectors) -> tuple[Any, Any]:
+    """(penalty, norm): njit functions that take a thread's share of the parameters."""
     from numba import njit
 
-    size, panel = np.dtype(real).itemsize, kind.panel(real)
+    size = np.dtype(real).itemsize
     o = optimizers(real, kind)
-    rule, transpose, squares, add_penalty = o.rule, o.transpose, o.squares, o.add_penalty
-    height = panel or 32  # rows of a block that is updated and transposed at once
+    squares, add_penalty = o.squares, o.add_penalty
 
     @njit(**INNER)
     def penalty(pieces, params, strength, thread, threads):  # type: ignore[no-untyped-def]
@@ -56,44 +57,20 @@ def updates(real: Any, kind: Vectors) -> tuple[Any, Any, Any]:
             total += squares(gradient + skip, end - begin)
         return total
 
-    @njit(**INNER)
-    def update(pieces, code, scale, pace, constants, base, first, second, room, thread, threads):  # type: ignore[no-untyped-def]
-        """The optimizer's step. first, second: of its state; room: for a block."""
-        params, gradient, transposed = base[PARAMS], base[GRADIENT], base[TRANSPOSED]
-        for c in range(len(pieces)):
-            k, n, turned = pieces[c, 1], pieces[c, 2], pieces[c, 3]
-            decay = pace[DECAY] if pieces[c, 4] else 0.0
-            at = pieces[c, 0] * size
-            if turned < 0:
-                begin, end = n * thread // threads, n * (thread + 1) // threads
-                at += begin * size
-                p, g, m, v = params + at, gradient + at, first + at, second + at
-                rule(code, scale, decay, pace, constants, p, g, m, v, end - begin, room)
-                continue
-            width = panel if panel else n
-            down = (k + height - 1) // height
-            blocks = (n + width - 1) // width * down
-            for block in range(blocks * thread // threads, blocks * (thread + 1) // threads):
-                j, i = block // down * width, block % down * height
-                w, rows = min(width, n - j), min(height, k - i)
-                here = at + (j * k + i * w) * size
-                p, g, m, v = params + here, gradient + here, first + here, second + here
-                rule(code, scale, decay, pace, constants, p, g, m, v, rows * w, room)
-                place = turned + i * n + j * rows if panel else turned + i
-                transpose(p, rows, w, transposed + place * size, rows if panel else k)
-
-    return penalty, norm, update
+    return penalty, norm
 
 
 def _train(real: Any, kind: Vectors) -> Any:
     """The entry point, for one dtype and kind of vector."""
-    run_forward, run_backward = forward(real, kind), backward(real, kind)
-    penalty_of, norm_of, update = updates(real, kind)
+    run_forward, run_backward = call(units.FORWARD), call(units.BACKWARD)
+    penalty_of, norm_of = updates(real, kind)
+    update = call(units.UPDATE)
     scaled_norm, at, wait = optimizers(real, kind).scaled_norm, pointer(real), barrier()
     size, short, zero = np.dtype(real).itemsize, max(kind.short, 1), real(0)
     lost, trusted = float(np.finfo(real).smallest_normal), float(np.finfo(real).eps)
 
     def train(  # type: ignore[no-untyped-def]
+        kernels,
         code,
         numbers,
         pieces,
@@ -120,6 +97,7 @@ def _train(real: Any, kind: Vectors) -> Any:
         """
         loss_at, split, batch, threads = shape[LOSS_AT], shape[SPLIT], shape[BATCH], shape[THREADS]
         sums, length, strength, clip = shape[SUMS], shape[LENGTH], constants[PENALTY], constants[CLIP]
+        code_at, numbers_at, base_at = code.ctypes.data, numbers.ctypes.data, base.ctypes.data
         own_sums = base[SUMS_AT] + thread * sums * size
         for s in range(len(pace)):
             m = min(batch, len(order) - s * batch)
@@ -130,29 +108,35 @@ def _train(real: Any, kind: Vectors) -> Any:
             for i in range(sums):
                 cleared[i] = zero
             drawn = shape[DRAWN] + s * batch * shape[DRAWS]
-            run_forward(code, numbers, 0, loss_at, base, index, m, begin, end, drawn)
-            part = run_backward(
-                code, numbers, loss_at, loss_at + 1, base, index, m, begin, end, own_sums, thread, threads
-            )
-            loss = part / m
-            if strength > 0:
-                loss += penalty_of(pieces, base[PARAMS], strength, thread, threads)
-            if threads > 1:
-                run_backward(code, numbers, loss_at + 1, split, base, index, m, begin, end, own_sums, thread, threads)
-                shares[thread, 0] = loss
-                if not wait(sync, threads):
-                    return
-                loss = 0.0
-                for t in range(threads):
-                    loss += shares[t, 0]
-            if thread == 0:
-                history[s, 0] = loss
-            if not np.isfinite(loss):
-                if thread == 0:
-                    state[STATUS] = BAD_LOSS
-                return
-            after = split if threads > 1 else loss_at + 1
-            run_backward(code, numbers, after, len(code), base, index, m, begin, end, own_sums, thread, threads)
+            loss = 0.0
+            # up to the loss; what else works by rows; what works by columns
+            for phase in range(3):
+                if phase == 0:
+                    run_forward(kernels, kernels, code_at, numbers_at, 0, loss_at, base_at, index, m, begin, end, drawn)
+                at_first = loss_at + phase if phase < 2 else split
+                until = loss_at + 1 if phase == 0 else (split if phase == 1 else len(code))
+                part = run_backward(
+                    kernels,
+                    *(kernels, code_at, numbers_at, at_first, until, base_at, index),
+                    *(m, begin, end, own_sums, thread, threads),
+                )
+                if phase == 0:
+                    loss = part / m
+                    if strength > 0:
+                        loss += penalty_of(pieces, base[PARAMS], strength, thread, threads)
+                    shares[thread, 0] = loss
+                if phase == (0 if threads == 1 else 1):  # before the first weight's gradient is written
+                    if not wait(sync, threads):
+                        return
+                    loss = 0.0
+                    for t in range(threads):
+                        loss += shares[t, 0]
+                    if thread == 0:
+                        history[s, 0] = loss
+                    if not np.isfinite(loss):
+                        if thread == 0:
+                            state[STATUS] = BAD_LOSS
+                        return
             for c in range(thread, len(reduced), threads):
                 target, source = at(base[GRADIENT] + reduced[c, 1] * size), at(base[SUMS_AT] + reduced[c, 0] * size)
                 for i in range(reduced[c, 2]):
@@ -181,7 +165,11 @@ def _train(real: Any, kind: Vectors) -> Any:
                     state[STATUS] = BAD_NORM
                 return
             scale = clip / norm if 0 < clip < norm else 1.0
-            update(pieces, shape[OPTIMIZER], scale, pace[s], constants, base, first, second, room, thread, threads)
+            update(
+                kernels,
+                *(pieces.ctypes.data, len(pieces), shape[OPTIMIZER], scale, pace[s].ctypes.data, constants.ctypes.data),
+                *(base_at, first, second, room, thread, threads),
+            )
             if not wait(sync, threads):
                 return
             if thread == 0:
@@ -198,7 +186,7 @@ def train_kernel(real: Any, kind: Vectors) -> Any:
     floats, grid = types.Array(types.float64, 1, "C"), types.Array(types.float64, 2, "C")
     address = types.int64
     signature = types.void(
-        *(table, grid, table, table, integers, integers, integers, grid, floats, grid, grid, integers),
+        *(types.int64, table, grid, table, table, integers, integers, integers, grid, floats, grid, grid, integers),
         *(address, address, address, address, address),
     )
     return compiled(f"train_{np.dtype(real).name}_{kind.name}", lambda: _train(real, kind), signature)

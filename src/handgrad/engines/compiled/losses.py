@@ -5,21 +5,23 @@ stride: numbers from a row of a panel to the next; distance: from a panel to the
 
 from __future__ import annotations
 
-from types import SimpleNamespace
+from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import numpy as np
 
 from handgrad.engines.compiled.functions import functions
 from handgrad.engines.compiled.memory import pointer
-from handgrad.engines.compiled.options import INNER
+from handgrad.engines.compiled.options import INLINE
 
 HINGE, CROSS_ENTROPY, SOFT_CROSS_ENTROPY, BINARY_CROSS_ENTROPY, SQUARED_ERROR, HUBER, POISSON, QUANTILE = range(8)
 LABELS = (HINGE, CROSS_ENTROPY)  # these take a class a sample, all others a row of numbers
 
 
-def losses(real: Any, panel: int) -> SimpleNamespace:
-    """loss(...) -> the sum of w_i L_i, for one dtype. panel: how many numbers a row of a whole panel has, 0 for any."""
+@cache
+def losses(real: Any) -> Callable[..., float]:
+    """loss(...) -> the sum of w_i L_i, for one dtype."""
     from numba import njit
 
     at, labels_at = pointer(real), pointer(np.int64)
@@ -27,7 +29,7 @@ def losses(real: Any, panel: int) -> SimpleNamespace:
     exp, sigmoid, log, log1p_exp_neg = f.exp, f.sigmoid, f.log, f.log1p_exp_neg
     zero, half, one, two = real(0), real(0.5), real(1), real(2)
 
-    @njit(**INNER)
+    @njit(**INLINE)
     def of_outputs(code, a, s, r, y, t, w, d, factor):  # type: ignore[no-untyped-def]
         """The sum over w outputs of a loss of numbers; their gradients times factor go to d."""
         total = zero
@@ -61,7 +63,7 @@ def losses(real: Any, panel: int) -> SimpleNamespace:
                 d[r + j] = (sigmoid(z) - y[t + j]) * factor
         return total
 
-    @njit(**INNER)
+    @njit(**INLINE)
     def entropy(s, d, i, n, stride, distance, y, t, label, smoothing, factor):  # type: ignore[no-untyped-def]
         """Cross-entropy with the row y[t:] where label is -1, with the label otherwise, smoothed."""
         largest = s[i * stride]
@@ -113,7 +115,7 @@ def losses(real: Any, panel: int) -> SimpleNamespace:
             d[place] -= factor * keep
         return log(total) * mass - target
 
-    @njit(**INNER)
+    @njit(**INLINE)
     def hinge(s, d, i, n, stride, distance, label, margin, factor):  # type: ignore[no-untyped-def]
         place = label // stride * distance + i * stride + label % stride
         true, total, active = s[place], zero, zero
@@ -129,10 +131,10 @@ def losses(real: Any, panel: int) -> SimpleNamespace:
         d[place] = -active * factor
         return total
 
-    @njit(**INNER)
-    def loss(code, a, s_at, d_at, n, stride, distance, first, end, y_at, index, weight_at, m):  # type: ignore[no-untyped-def]
+    def loss(code, a, s_at, d_at, n, stride, distance, first, end, y_at, index_at, weight_at, m):  # type: ignore[no-untyped-def]
         """Over the rows from `first` up to `end`. index: the sample's place in y and weights; m: samples of the batch."""
         s, d, y, labels, weights = at(s_at), at(d_at), at(y_at), labels_at(y_at), at(weight_at)
+        index = labels_at(index_at)
         a = real(a)
         total = 0.0
         each = one / real(m)
@@ -142,21 +144,17 @@ def losses(real: Any, panel: int) -> SimpleNamespace:
             factor = weight * each
             if code == HINGE:
                 value = hinge(s, d, i, n, stride, distance, labels[row], a, factor)
-            elif code == CROSS_ENTROPY:
-                value = entropy(s, d, i, n, stride, distance, y, 0, labels[row], a, factor)
-            elif code == SOFT_CROSS_ENTROPY:
-                value = entropy(s, d, i, n, stride, distance, y, row * n, -1, a, factor)
+            elif code in (CROSS_ENTROPY, SOFT_CROSS_ENTROPY):
+                label = labels[row] if code == CROSS_ENTROPY else np.int64(-1)
+                value = entropy(s, d, i, n, stride, distance, y, row * n, label, a, factor)
             else:
                 value = zero
                 factor /= real(n)
                 for q in range(0, n, stride):
                     r, t = q // stride * distance + i * stride, row * n + q
-                    if panel and n - q >= panel:  # a number known beforehand: so the loop is vectors alone
-                        value += of_outputs(code, a, s, r, y, t, panel, d, factor)
-                    else:
-                        value += of_outputs(code, a, s, r, y, t, min(stride, n - q), d, factor)
+                    value += of_outputs(code, a, s, r, y, t, min(stride, n - q), d, factor)
                 value /= real(n)
             total += weight * value
         return total
 
-    return SimpleNamespace(loss=loss)
+    return loss

@@ -6,6 +6,7 @@ last good ones, and cost no memory of their own.
 
 from __future__ import annotations
 
+from functools import cache
 from types import SimpleNamespace
 from typing import Any
 
@@ -13,6 +14,7 @@ import numpy as np
 
 from handgrad.engines.compiled.memory import pointer
 from handgrad.engines.compiled.options import INNER
+from handgrad.engines.compiled.program import GRADIENT, PARAMS, TRANSPOSED
 from handgrad.engines.compiled.vectors import Vectors
 
 SGD, MOMENTUM, NESTEROV, RMSPROP, ADAM = range(5)
@@ -25,6 +27,7 @@ BLOCK = 1024  # numbers of each vector a rule takes at a time: they stay in the 
 SUM_BLOCK = 4096  # numbers whose squares are summed in the dtype itself, before the sum is taken on in float64
 
 
+@cache
 def optimizers(real: Any, kind: Vectors) -> SimpleNamespace:
     """The functions, for one dtype."""
     from numba import njit
@@ -33,6 +36,8 @@ def optimizers(real: Any, kind: Vectors) -> SimpleNamespace:
     size = np.dtype(real).itemsize
     zero, one = real(0), real(1)
     inverse_roots = _inverse_roots(real, kind)
+    numbers, integers, panel = pointer(np.float64), pointer(np.int64), kind.panel(real)
+    height = panel or 32  # rows of a block that is updated and transposed at once
 
     @njit(**INNER)
     def rule(code, scale, decay, pace, constants, p_at, g_at, m_at, v_at, count, room_at):  # type: ignore[no-untyped-def]
@@ -125,9 +130,36 @@ def optimizers(real: Any, kind: Vectors) -> SimpleNamespace:
         for i in range(count):
             g[i] += twice * p[i]
 
-    return SimpleNamespace(
-        rule=rule, transpose=transpose, squares=squares, scaled_norm=scaled_norm, add_penalty=add_penalty
-    )
+    def update(  # type: ignore[no-untyped-def]
+        pieces_at, count, code, scale, pace_at, constants_at, base_at, first, second, room, thread, threads
+    ):  # type: ignore[no-untyped-def]
+        """A thread's share of the optimizer's step. first, second: of its state; room: for a block; all by address."""
+        pace, constants, base = numbers(pace_at), numbers(constants_at), integers(base_at)
+        params, gradient, transposed = base[PARAMS], base[GRADIENT], base[TRANSPOSED]
+        for c in range(count):
+            piece = integers(pieces_at + c * 40)
+            k, n, turned = piece[1], piece[2], piece[3]
+            decay = pace[DECAY] if piece[4] else 0.0
+            place = piece[0] * size
+            if turned < 0:
+                begin, end = n * thread // threads, n * (thread + 1) // threads
+                here = place + begin * size
+                p, g, m, v = params + here, gradient + here, first + here, second + here
+                rule(code, scale, decay, pace, constants, p, g, m, v, end - begin, room)
+                continue
+            width = panel if panel else n
+            down = (k + height - 1) // height
+            blocks = (n + width - 1) // width * down
+            for block in range(blocks * thread // threads, blocks * (thread + 1) // threads):
+                j, i = block // down * width, block % down * height
+                w, rows = min(width, n - j), min(height, k - i)
+                here = place + (j * k + i * w) * size
+                p, g, m, v = params + here, gradient + here, first + here, second + here
+                rule(code, scale, decay, pace, constants, p, g, m, v, rows * w, room)
+                target = turned + i * n + j * rows if panel else turned + i
+                transpose(p, rows, w, transposed + target * size, rows if panel else k)
+
+    return SimpleNamespace(update=update, squares=squares, scaled_norm=scaled_norm, add_penalty=add_penalty)
 
 
 def _inverse_roots(real: Any, kind: Vectors) -> Any:

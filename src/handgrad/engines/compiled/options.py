@@ -9,4 +9,5 @@ from typing import Any
 # The wrappers that Python calls are made for the entry points alone: each costs compile time.
 EXACT: dict[str, Any] = {"nogil": True, "error_model": "numpy", "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
 INNER = EXACT | {"fastmath": {"nsz", "contract", "reassoc"}}  # sums in any order: so they vectorise
-ENTRY = INNER | {"no_cpython_wrapper": False}
+INLINE = INNER | {"inline": "always"}  # for what is called from one place: it is compiled there, once, and not twice
+ENTRY = INNER | {"no_cpython_wrapper": False, "no_cfunc_wrapper": False}

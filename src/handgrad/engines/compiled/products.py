@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 
-from handgrad.engines.compiled.options import INNER
+from handgrad.engines.compiled.options import INLINE
 from handgrad.engines.compiled.tiles import column_tile, row_tile
 from handgrad.engines.compiled.vectors import Vectors
 
 CHUNK = 128  # samples of two panels that stay in the first cache together, while a weight's gradient sums over them
 
 
+@cache
 def products(real: Any, kind: Vectors) -> SimpleNamespace:
     """by_rows, one panel of C = start + A B; by_columns, one block of C = A^T B. For one dtype and kind of vector."""
     from numba import njit
@@ -26,7 +28,7 @@ def products(real: Any, kind: Vectors) -> SimpleNamespace:
         """m rows of C: tall tiles, then short ones, then single rows. a_row: bytes from a row's A to the next row's."""
         big, small, single = (tile(real, kind, rows, vectors, whole) for rows in (tall, short, 1))
 
-        @njit(**INNER)
+        @njit(**INLINE)
         def run(A, a_panel, k, B, b_row, C, c_row, m, start, add, saved, sums, tail, mode):  # type: ignore[no-untyped-def]
             talls = m // tall
             if talls > 0 and m % tall < short and m % tall + tall >= 2 * short:
@@ -51,7 +53,6 @@ def products(real: Any, kind: Vectors) -> SimpleNamespace:
     rows_2, rows_1 = strip(row_tile, 2, False, size * panel), strip(row_tile, 1, False, size * panel)
     columns_2, columns_1 = strip(column_tile, 2, False, size), strip(column_tile, 1, False, size)
 
-    @njit(**INNER)
     def by_rows(A, a_panel, k, B, w, C, m, start, add, saved, sums, mode):  # type: ignore[no-untyped-def]
         """C[m, w] = start + A[m, k] B[k, w], B a panel of a weight."""
         if w == panel:
@@ -61,7 +62,6 @@ def products(real: Any, kind: Vectors) -> SimpleNamespace:
         else:
             rows_1(A, a_panel, k, B, w * size, C, panel * size, m, start, add, saved, sums, w, mode)
 
-    @njit(**INNER)
     def by_columns(A, rows, B, w, C, m, add, zeros):  # type: ignore[no-untyped-def]
         """C[rows, w] = A[m, rows]^T B[m, w], A and B a panel each, C part of a panel of a weight's gradient."""
         row = panel * size

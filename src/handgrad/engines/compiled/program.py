@@ -27,6 +27,9 @@ import numpy as np
     SOFTMAX_BACK,  # C = the gradient by the input, from A; B: the probabilities
 ) = range(16)
 
+# Addresses that a run is given, in this order.
+WORK, PARAMS, GRADIENT, TRANSPOSED, SUMS_AT, ZEROS, INPUTS, TARGETS, WEIGHTS, KEY = range(10)
+
 OP, A, B, C, D, N, K, WEIGHT, BIAS, SUMS, MODE, ADD, DRAW = range(13)
 FIELDS = 13
 NUMBERS = 2  # an instruction's hyperparameters

@@ -6,14 +6,13 @@ Salmon, Moraes, Dror and Shaw (2011), "Parallel random numbers: as easy as 1, 2,
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 
 from handgrad.engines.compiled.memory import pointer
-from handgrad.engines.compiled.options import EXACT
 
 
 @cache
@@ -36,21 +35,19 @@ def high_product() -> Any:
     return high
 
 
-def random(real: Any) -> SimpleNamespace:
+@cache
+def random(real: Any) -> Callable[..., None]:
     """keep(first, count, key_0, key_1, rate, scale, target): scale where the number is at least rate, else 0.
 
     first: which number of the stream is the first. Each block of four 64-bit words holds eight numbers, the lower half
     of a word first, of 24 bits each.
     """
-    from numba import njit
-
     high, at = high_product(), pointer(real)
     multiply_0, multiply_1 = np.uint64(0xD2E7470EE14C6C93), np.uint64(0xCA5A826395121157)
     step_0, step_1 = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xBB67AE8584CAA73B)
     unit, nothing, lower = np.float32(2.0**-24), real(0), np.uint64(0xFFFFFFFF)
     shift, half_word = np.uint64(8), np.uint64(32)
 
-    @njit(**EXACT)
     def keep(first, count, key_0, key_1, rate, scale, target_at):  # type: ignore[no-untyped-def]
         target = at(target_at)
         rate, scale = np.float32(rate), real(scale)
@@ -72,4 +69,4 @@ def random(real: Any) -> SimpleNamespace:
                 place += 1
                 i += 1
 
-    return SimpleNamespace(keep=keep)
+    return keep

@@ -5,6 +5,7 @@ stride: numbers from a row of a panel to the next; distance: from a panel to the
 
 from __future__ import annotations
 
+from functools import cache
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,18 +13,15 @@ import numpy as np
 
 from handgrad.engines.compiled.functions import functions
 from handgrad.engines.compiled.memory import pointer
-from handgrad.engines.compiled.options import INNER
 
 
+@cache
 def rows(real: Any) -> SimpleNamespace:
     """The functions, for one dtype. Each takes the rows from `first` up to `end`."""
-    from numba import njit
-
     at, exp = pointer(real), functions(real).exp
     zero, one = real(0), real(1)
     tiny = real(np.finfo(real).smallest_normal)
 
-    @njit(**INNER)
     def softmax(x_at, p_at, n, stride, distance, first, end, temperature):  # type: ignore[no-untyped-def]
         """p = softmax(x / temperature)."""
         x, p = at(x_at), at(p_at)
@@ -47,7 +45,6 @@ def rows(real: Any) -> SimpleNamespace:
                 for j in range(min(stride, n - q)):
                     p[r + j] /= total
 
-    @njit(**INNER)
     def softmax_back(p_at, dy_at, dx_at, n, stride, distance, first, end, temperature, add):  # type: ignore[no-untyped-def]
         """dx = p (dy - sum of p dy) / temperature."""
         p, dy, dx = at(p_at), at(dy_at), at(dx_at)
@@ -64,7 +61,6 @@ def rows(real: Any) -> SimpleNamespace:
                     old = dx[r + j] if add else zero
                     dx[r + j] = old + p[r + j] * (dy[r + j] - total) / temperature
 
-    @njit(**INNER)
     def normalize(x_at, y_at, normal_at, scales_at, scale_at, shift_at, n, stride, distance, first, end, epsilon):  # type: ignore[no-untyped-def]
         """y = scale * normal + shift, normal = (x - mean) / sqrt(variance + epsilon); scales: 1 / that root, a row each.
 
@@ -104,7 +100,6 @@ def rows(real: Any) -> SimpleNamespace:
                     normal[r + j] = z
                     y[r + j] = z * scale[q + j] + shift[q + j]
 
-    @njit(**INNER)
     def normalize_back(  # type: ignore[no-untyped-def]
         normal_at, scales_at, dy_at, dx_at, scale_at, dscale_at, dshift_at, n, stride, distance, first, end, dx_too, add
     ):

@@ -1,0 +1,121 @@
+"""One training for both engines: what the tests of the compiled engine compare."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from handgrad.engines.compiled.engine import CompiledEngine
+from handgrad.engines.eager import EagerEngine
+from handgrad.layers import L2, BinaryCrossEntropy, CrossEntropy, Hinge, Layer, Loss, Parameters, Poisson
+from handgrad.optim import Adam, Optimizer
+from handgrad.training.data import DROPOUT, SHUFFLE, Rows, stream, weighed
+
+
+@dataclass(frozen=True)
+class Training:
+    """A model, its data and how it is trained: 75 rows in batches of 16, the last of 11, for 50 steps in all."""
+
+    model: Layer
+    sample: tuple[int, ...] = (20,)
+    outputs: int = 5
+    loss: Loss = CrossEntropy()
+    soft: bool = False  # whether y of a cross-entropy is a distribution a row
+    optimizer: Optimizer = Adam(0.01)
+    regularizer: L2 | None = None
+    clip_norm: float | None = None
+    weights: str = ""  # of samples: "", "random" or "some zero"
+    dtype: Any = np.float64
+    rows: int = 75
+    batch_size: int = 16
+    epochs: int = 10
+    threads: int = 1
+    seed: int = 0
+
+    def but(self, **changes: Any) -> Training:
+        return replace(self, **changes)
+
+    @property
+    def data(self) -> Rows:
+        rng = np.random.default_rng(self.seed)
+        x = rng.standard_normal((self.rows, *self.sample)).astype(self.dtype)
+        y = targets(self.loss, self.soft, (self.rows, self.outputs), rng)
+        if y.dtype.kind == "f":
+            y = y.astype(self.dtype)
+        weight = rng.random(self.rows) + 0.1
+        if self.weights == "some zero":
+            weight[rng.permutation(self.rows)[: self.rows // 2]] = 0
+        return weighed(Rows(x, y, weight if self.weights else None))
+
+    @property
+    def params(self) -> Parameters:
+        """Random values for all: with a bias of 0 or a scale of 1 mistakes would not show."""
+        params = self.model.init(self.seed, self.dtype)
+        params.flat[...] += np.random.default_rng(self.seed + 1).normal(0, 0.1, params.flat.shape)
+        return params
+
+    @property
+    def bound(self) -> Optimizer:
+        return self.optimizer.bind(self.epochs * -(-self.rows // self.batch_size))
+
+    def eager(self) -> EagerEngine:
+        return EagerEngine(self.model, self.loss, self.bound, self.regularizer, self.clip_norm, self.params)
+
+    def compiled(self, guard: int = 0, data: Rows | None = None) -> CompiledEngine:
+        return CompiledEngine(
+            self.model,
+            self.loss,
+            self.bound,
+            self.regularizer,
+            self.clip_norm,
+            self.params,
+            data or self.data,
+            self.batch_size,
+            threads=self.threads,
+            guard=guard,
+        )
+
+    def run(self, engine: EagerEngine | CompiledEngine, data: Rows | None = None) -> tuple[np.ndarray, Parameters]:
+        """Train: (loss and gradient norm of each epoch, the parameters)."""
+        data = data or self.data
+        curve = []
+        for epoch in range(self.epochs):
+            order = stream(self.seed, SHUFFLE, epoch).permutation(len(data))
+            curve.append(engine.epoch(data, order, self.batch_size, stream(self.seed, DROPOUT, epoch), lambda _: None))
+        return np.array(curve), engine.params
+
+
+def targets(loss: Loss, soft: bool, shape: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
+    """Random y that suits the loss."""
+    if soft:
+        return rng.dirichlet(np.ones(shape[1]), shape[0])
+    if isinstance(loss, Hinge | CrossEntropy):
+        return rng.integers(shape[1], size=shape[0])
+    if isinstance(loss, Poisson):
+        return rng.poisson(2.0, shape).astype(float)
+    if isinstance(loss, BinaryCrossEntropy):
+        return rng.random(shape)
+    return rng.standard_normal(shape)
+
+
+def differences(a: tuple[np.ndarray, Parameters], b: tuple[np.ndarray, Parameters]) -> tuple[float, float, float]:
+    """The largest of two runs' losses, norms and parameters, relative to the first's losses, norms and largest one."""
+    (curve, params), (other, others) = a, b
+    assert curve.shape == other.shape
+    assert np.isfinite(curve).all()
+    # a loss may pass through 0, as Poisson's does: its digits are those of the scale it moves on
+    scale = np.maximum(np.abs(curve), [0.1, 1e-3])
+    loss, norm = (np.abs(curve - other) / scale).max(axis=0)
+    return loss, norm, np.abs(params.flat - others.flat).max() / np.abs(params.flat).max()
+
+
+def assert_agree(training: Training, exact: float = 1e-12) -> None:
+    """The compiled engine's run is eager's, to rounding: float32's losses to 1e-4."""
+    assert training.params.flat.dtype == training.dtype
+    found = differences(training.run(training.eager()), training.run(training.compiled()))
+    if training.dtype == np.float64:
+        assert max(found) <= exact, found
+    else:
+        assert found[0] <= 1e-4, found
