@@ -129,13 +129,22 @@ def trainings(draw: st.DrawFn) -> Training:
 )
 @given(training=trainings())
 def test_any_network_trains_as_it_does_eagerly(training):
+    """What rounding may do to it is seen from a second eager run, that starts from parameters a few ulps away."""
+    double = training.dtype == np.float64
+    start = training.eager()
+    params, rng = start.params, np.random.default_rng(training.seed)
+    away = (1000 * np.finfo(training.dtype).eps * rng.standard_normal(params.flat.shape)).astype(training.dtype)
+    nudged = training.eager()
+    nudged.params = nudged._good = params.like(params.flat * (1 + away))
     try:
-        expected = training.run(training.eager())
+        expected = training.run(start)
+        spread = differences(expected, training.run(nudged))
     except DivergenceError:
         assume(False)
-    assume(expected[0].max() < 100)  # steeper ones amplify rounding errors themselves
-    found = differences(expected, training.run(training.compiled()))
-    if training.dtype == np.float64:
-        assert max(found) <= 1e-11, found
-    else:
-        assert found[0] <= 1e-3, found
+    assume(np.max(spread) < (1e-7 if double else 1e-2))  # else it shows nothing
+    loss, norm, parameters = differences(expected, training.run(training.compiled()))
+    tolerance = max(spread) + (1e-11 if double else 1e-4)
+    assert loss <= tolerance
+    if double:
+        assert norm <= tolerance
+        assert parameters <= tolerance

@@ -87,7 +87,7 @@ def test_the_kind_is_taken_when_an_engine_is_made(monkeypatch):
 @pytest.mark.parametrize("name", ["avx", "AVX512 ", ""])
 def test_unknown_kinds_are_refused_with_the_known_ones(name, monkeypatch):
     monkeypatch.setenv("HANDGRAD_VECTORS", name)
-    with pytest.raises(ValueRangeError, match="HANDGRAD_VECTORS.*avx512.*avx2.*dot"):
+    with pytest.raises(ValueRangeError, match=r"HANDGRAD_VECTORS.*avx512.*avx2.*dot"):
         TRAININGS["relu"].compiled()
 
 

@@ -14,6 +14,9 @@ from handgrad.optim import Adam, Optimizer
 from handgrad.training.data import DROPOUT, SHUFFLE, Rows, stream, weighed
 
 
+LOSS, OPTIMIZER = CrossEntropy(), Adam(0.01)
+
+
 @dataclass(frozen=True)
 class Training:
     """A model, its data and how it is trained: 75 rows in batches of 16, the last of 11, for 50 steps in all."""
@@ -21,9 +24,9 @@ class Training:
     model: Layer
     sample: tuple[int, ...] = (20,)
     outputs: int = 5
-    loss: Loss = CrossEntropy()
+    loss: Loss = LOSS
     soft: bool = False  # whether y of a cross-entropy is a distribution a row
-    optimizer: Optimizer = Adam(0.01)
+    optimizer: Optimizer = OPTIMIZER
     regularizer: L2 | None = None
     clip_norm: float | None = None
     weights: str = ""  # of samples: "", "random" or "some zero"

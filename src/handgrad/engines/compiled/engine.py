@@ -123,7 +123,6 @@ class CompiledEngine:
         self._transposed = room(program.transposed)
         self._sums = room(self.threads * program.sums)
         self._zeros = room(program.widest)
-        self._room = room(self.threads * rules.BLOCK)
         self._work = aligned(program.workspace, np.uint8)
         self._sync = aligned(SYNC_BYTES // 8, np.int64)
         self._shares = np.zeros((self.threads, 8))
@@ -218,11 +217,7 @@ class CompiledEngine:
         run = (*arrays, self._constants, history, self._shares, self._state, at(self._first), at(self._second))
         keep = (x, y, weight)  # by the addresses in `base`
         self._read = None
-        self._call(
-            lambda thread: self._kernel(
-                *run, at(self._room) + thread * rules.BLOCK * self.layout.size, self._sync.ctypes.data, thread
-            )
-        )
+        self._call(lambda thread: self._kernel(*run, self._sync.ctypes.data, thread))
         del keep
         done = int(self._state[DONE])
         self.steps += done

@@ -147,6 +147,9 @@ def backward(real: Any, kind: Vectors) -> Any:
         for block in range(blocks * thread // threads, blocks * (thread + 1) // threads):
             q, j = block // across * k_width, block % across * n_width
             w, height = min(n_width, n - j), min(k_width, k - q)
+            if panel and n == 1:  # the gradient of a column lies as its transpose does: so it is taken by vectors
+                by_columns(kernels, b, 1, a + q * m * size, height, out + q * size, m, add, zeros)
+                continue
             target = out + (j * k + q * w) * size
             by_columns(kernels, a + q * m * size, height, b + j * m * size, w, target, m, add, zeros)
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from handgrad.engines.compiled import units
+from handgrad.engines.compiled import memory, units
 from handgrad.engines.compiled.cache import compiled
 from handgrad.engines.compiled.memory import barrier, pointer
 from handgrad.engines.compiled.optimizers import CLIP, PENALTY, optimizers
@@ -66,6 +66,7 @@ def _train(real: Any, kind: Vectors) -> Any:
     penalty_of, norm_of = updates(real, kind)
     update = call(units.UPDATE)
     scaled_norm, at, wait = optimizers(real, kind).scaled_norm, pointer(real), barrier()
+    wide, flush = memory.wide(), memory.flush()
     size, short, zero = np.dtype(real).itemsize, max(kind.short, 1), real(0)
     lost, trusted = float(np.finfo(real).smallest_normal), float(np.finfo(real).eps)
 
@@ -85,18 +86,19 @@ def _train(real: Any, kind: Vectors) -> Any:
         state,
         first,
         second,
-        room,
         sync,
         thread,
     ):
         """A step for each row of `pace`, over `order`, in this thread. Returns when all are done, or one went wrong.
 
         order: the samples' rows, batch after batch. history: (steps, 2), the loss and the gradient's norm of each.
-        shares: (threads, 8), a thread's part of what all must know. first, second: the optimizer's state, room: for its
-        blocks, sync: for the barrier; base and these are addresses.
+        shares: (threads, 8), a thread's part of what all must know. first, second: the optimizer's state,
+        sync: for the barrier; base and these are addresses.
         """
         loss_at, split, batch, threads = shape[LOSS_AT], shape[SPLIT], shape[BATCH], shape[THREADS]
         sums, length, strength, clip = shape[SUMS], shape[LENGTH], constants[PENALTY], constants[CLIP]
+        wide()
+        before = flush(-1)
         code_at, numbers_at, base_at = code.ctypes.data, numbers.ctypes.data, base.ctypes.data
         own_sums = base[SUMS_AT] + thread * sums * size
         for s in range(len(pace)):
@@ -127,6 +129,7 @@ def _train(real: Any, kind: Vectors) -> Any:
                     shares[thread, 0] = loss
                 if phase == (0 if threads == 1 else 1):  # before the first weight's gradient is written
                     if not wait(sync, threads):
+                        flush(before)
                         return
                     loss = 0.0
                     for t in range(threads):
@@ -136,6 +139,7 @@ def _train(real: Any, kind: Vectors) -> Any:
                     if not np.isfinite(loss):
                         if thread == 0:
                             state[STATUS] = BAD_LOSS
+                        flush(before)
                         return
             for c in range(thread, len(reduced), threads):
                 target, source = at(base[GRADIENT] + reduced[c, 1] * size), at(base[SUMS_AT] + reduced[c, 0] * size)
@@ -145,11 +149,13 @@ def _train(real: Any, kind: Vectors) -> Any:
                         total += source[t * sums + i]
                     target[i] = total
             if not wait(sync, threads):
+                flush(before)
                 return
             squared = norm_of(pieces, base[PARAMS], base[GRADIENT], strength, thread, threads)
             if threads > 1:
                 shares[thread, 1] = squared
                 if not wait(sync, threads):
+                    flush(before)
                     return
                 squared = 0.0
                 for t in range(threads):
@@ -163,17 +169,20 @@ def _train(real: Any, kind: Vectors) -> Any:
             if not np.isfinite(norm):
                 if thread == 0:
                     state[STATUS] = BAD_NORM
+                flush(before)
                 return
             scale = clip / norm if 0 < clip < norm else 1.0
             update(
                 kernels,
                 *(pieces.ctypes.data, len(pieces), shape[OPTIMIZER], scale, pace[s].ctypes.data, constants.ctypes.data),
-                *(base_at, first, second, room, thread, threads),
+                *(base_at, first, second, thread, threads),
             )
             if not wait(sync, threads):
+                flush(before)
                 return
             if thread == 0:
                 state[DONE] += 1
+        flush(before)
 
     return train
 
@@ -187,6 +196,6 @@ def train_kernel(real: Any, kind: Vectors) -> Any:
     address = types.int64
     signature = types.void(
         *(types.int64, table, grid, table, table, integers, integers, integers, grid, floats, grid, grid, integers),
-        *(address, address, address, address, address),
+        *(address, address, address, address),
     )
     return compiled(f"train_{np.dtype(real).name}_{kind.name}", lambda: _train(real, kind), signature)

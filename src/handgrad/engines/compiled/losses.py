@@ -12,20 +12,21 @@ from typing import Any
 import numpy as np
 
 from handgrad.engines.compiled.functions import functions
-from handgrad.engines.compiled.memory import pointer
+from handgrad.engines.compiled.memory import pointer, wide
 from handgrad.engines.compiled.options import INLINE
+from handgrad.engines.compiled.vectors import Vectors
 
 HINGE, CROSS_ENTROPY, SOFT_CROSS_ENTROPY, BINARY_CROSS_ENTROPY, SQUARED_ERROR, HUBER, POISSON, QUANTILE = range(8)
 LABELS = (HINGE, CROSS_ENTROPY)  # these take a class a sample, all others a row of numbers
 
 
 @cache
-def losses(real: Any) -> Callable[..., float]:
-    """loss(...) -> the sum of w_i L_i, for one dtype."""
+def losses(real: Any, kind: Vectors) -> Callable[..., float]:
+    """loss(...) -> the sum of w_i L_i, for one dtype and kind of vector."""
     from numba import njit
 
     at, labels_at = pointer(real), pointer(np.int64)
-    f = functions(real)
+    f, panel, wide_vectors = functions(real), kind.panel(real), wide()
     exp, sigmoid, log, log1p_exp_neg = f.exp, f.sigmoid, f.log, f.log1p_exp_neg
     zero, half, one, two = real(0), real(0.5), real(1), real(2)
 
@@ -68,49 +69,47 @@ def losses(real: Any) -> Callable[..., float]:
         """Cross-entropy with the row y[t:] where label is -1, with the label otherwise, smoothed."""
         largest = s[i * stride]
         for q in range(0, n, stride):
-            r = q // stride * distance + i * stride
+            r = i * stride + q // stride * distance
             for j in range(min(stride, n - q)):
-                z = s[r + j]
-                largest = z if z > largest or z != z else largest
+                largest = max(largest, s[r + j])
         total, target, mass = zero, zero, one
         keep, share = one - smoothing, smoothing / real(n)
-        if label < 0:
-            mass = zero
         for q in range(0, n, stride):
-            r = q // stride * distance + i * stride
+            r = i * stride + q // stride * distance
             w = min(stride, n - q)
-            for j in range(w):
+            for j in range(panel or w):  # all of a panel: a number of steps known beforehand is vectors alone
                 e = exp(s[r + j] - largest)
+                e = e if j < w else zero
                 d[r + j] = e
                 total += e
-            if label < 0:
-                for j in range(w):
-                    p = keep * y[t + q + j] + share
-                    mass += p
-                    target += p * (s[r + j] - largest) if p > zero else zero
-            elif smoothing > zero:
-                for j in range(w):
-                    target += share * (s[r + j] - largest)
         place = 0
         if label >= 0:
             place = label // stride * distance + i * stride + label % stride
-            if keep > zero:
-                target += keep * (s[place] - largest)
+            target = keep * (s[place] - largest) if keep > zero else zero
             if smoothing > zero:
                 mass = keep + share * real(n)
+                for q in range(0, n, stride):
+                    r = i * stride + q // stride * distance
+                    for j in range(min(stride, n - q)):
+                        target += share * (s[r + j] - largest)
+        else:
+            mass = zero
+            for q in range(0, n, stride):
+                r = i * stride + q // stride * distance
+                for j in range(min(stride, n - q)):
+                    p = keep * y[t + q + j] + share
+                    mass += p
+                    target += p * (s[r + j] - largest) if p > zero else zero
         pull = factor * mass / total
         for q in range(0, n, stride):
-            r = q // stride * distance + i * stride
+            r = i * stride + q // stride * distance
             w = min(stride, n - q)
             if label < 0:
                 for j in range(w):
                     d[r + j] = d[r + j] * pull - factor * (keep * y[t + q + j] + share)
-            elif smoothing > zero:
-                for j in range(w):
-                    d[r + j] = d[r + j] * pull - factor * share
             else:
-                for j in range(w):
-                    d[r + j] *= pull
+                for j in range(panel or w):
+                    d[r + j] = d[r + j] * pull - factor * share
         if label >= 0:
             d[place] -= factor * keep
         return log(total) * mass - target
@@ -120,7 +119,7 @@ def losses(real: Any) -> Callable[..., float]:
         place = label // stride * distance + i * stride + label % stride
         true, total, active = s[place], zero, zero
         for q in range(0, n, stride):
-            r = q // stride * distance + i * stride
+            r = i * stride + q // stride * distance
             for j in range(min(stride, n - q)):
                 term = s[r + j] - true + margin
                 on = one if term > zero else zero
@@ -134,6 +133,8 @@ def losses(real: Any) -> Callable[..., float]:
     def loss(code, a, s_at, d_at, n, stride, distance, first, end, y_at, index_at, weight_at, m):  # type: ignore[no-untyped-def]
         """Over the rows from `first` up to `end`. index: the sample's place in y and weights; m: samples of the batch."""
         s, d, y, labels, weights = at(s_at), at(d_at), at(y_at), labels_at(y_at), at(weight_at)
+        wide_vectors()
+        stride = panel or stride  # a number known beforehand costs no division
         index = labels_at(index_at)
         a = real(a)
         total = 0.0

@@ -84,6 +84,67 @@ def atomics() -> SimpleNamespace:
     return SimpleNamespace(add=add, read=read, pause=pause, offer=offer)
 
 
+@cache
+def wide() -> Any:
+    """An intrinsic for the beginning of a kernel: its loops take the widest vectors there are.
+
+    Left alone, LLVM takes half of AVX-512's, for the sake of processors that slow down with all of it.
+    """
+    from numba import types
+    from numba.extending import intrinsic
+
+    @intrinsic
+    def function(typing):  # type: ignore[no-untyped-def]
+        def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
+            # llvmlite's own `add` knows no attributes with a value
+            set.add(builder.function.attributes, '"prefer-vector-width"="512"')
+            return context.get_dummy_value()
+
+        return types.void(), codegen
+
+    return function
+
+
+@cache
+def flush() -> Any:
+    """An intrinsic: numbers too small for full precision count as 0 in this thread, or no longer; returns what was set.
+
+    flush(-1) begins, flush(what it returned) ends. The moments of a unit that is never active fade through such numbers,
+    with which a processor may take a hundred times as long.
+    """
+    import platform
+
+    from llvmlite import ir
+    from numba import types
+    from numba.core import cgutils
+    from numba.extending import intrinsic
+
+    intel = platform.machine().lower() in ("x86_64", "amd64")
+
+    @intrinsic
+    def function(typing, previous):  # type: ignore[no-untyped-def]
+        def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
+            i32 = ir.IntType(32)
+            if not intel:
+                return args[0]
+            room = cgutils.alloca_once(builder, i32)
+            at = builder.bitcast(room, ir.IntType(8).as_pointer())
+            kind = ir.FunctionType(ir.VoidType(), [at.type])
+            read = cgutils.get_or_insert_function(builder.module, kind, "llvm.x86.sse.stmxcsr")
+            write = cgutils.get_or_insert_function(builder.module, kind, "llvm.x86.sse.ldmxcsr")
+            builder.call(read, [at])
+            before = builder.load(room)
+            begins = builder.icmp_signed("<", args[0], args[0].type(0))
+            flushed = builder.or_(before, i32(0x8040))  # flush to zero, and denormals are zeros
+            builder.store(builder.select(begins, flushed, builder.trunc(args[0], i32)), room)
+            builder.call(write, [at])
+            return builder.zext(before, args[0].type)
+
+        return types.int64(types.int64), codegen
+
+    return function
+
+
 # Where in the block of synchronization each number stands, in bytes: lines of their own.
 ARRIVED, ROUND, ABORT = 0, 64, 128
 SYNC_BYTES = 192

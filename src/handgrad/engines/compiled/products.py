@@ -22,11 +22,12 @@ def products(real: Any, kind: Vectors) -> SimpleNamespace:
     from numba import njit
 
     size, panel, lanes = np.dtype(real).itemsize, kind.panel(real), kind.lanes(real)
-    tall, short = kind.tall, kind.short
 
     def strip(tile: Callable[..., Any], vectors: int, whole: bool, a_row: int) -> Callable[..., None]:
         """m rows of C: tall tiles, then short ones, then single rows. a_row: bytes from a row's A to the next row's."""
-        big, small, single = (tile(real, kind, rows, vectors, whole) for rows in (tall, short, 1))
+        heights = {2: (kind.tall, kind.short), 1: (2 * kind.short, kind.short)}[vectors]
+        tall, short = heights
+        big, small, single = (tile(real, kind, rows, vectors, whole) for rows in (*heights, 1))
 
         @njit(**INLINE)
         def run(A, a_panel, k, B, b_row, C, c_row, m, start, add, saved, sums, tail, mode):  # type: ignore[no-untyped-def]

@@ -29,19 +29,19 @@ def rows(real: Any) -> SimpleNamespace:
         for i in range(first, end):
             largest = x[i * stride]
             for q in range(0, n, stride):
-                r = q // stride * distance + i * stride
+                r = i * stride + q // stride * distance
                 for j in range(min(stride, n - q)):
                     z = x[r + j]
                     largest = z if z > largest or z != z else largest
             total = zero
             for q in range(0, n, stride):
-                r = q // stride * distance + i * stride
+                r = i * stride + q // stride * distance
                 for j in range(min(stride, n - q)):
                     e = exp((x[r + j] - largest) / temperature)
                     p[r + j] = e
                     total += e
             for q in range(0, n, stride):
-                r = q // stride * distance + i * stride
+                r = i * stride + q // stride * distance
                 for j in range(min(stride, n - q)):
                     p[r + j] /= total
 
@@ -52,11 +52,11 @@ def rows(real: Any) -> SimpleNamespace:
         for i in range(first, end):
             total = zero
             for q in range(0, n, stride):
-                r = q // stride * distance + i * stride
+                r = i * stride + q // stride * distance
                 for j in range(min(stride, n - q)):
                     total += p[r + j] * dy[r + j]
             for q in range(0, n, stride):
-                r = q // stride * distance + i * stride
+                r = i * stride + q // stride * distance
                 for j in range(min(stride, n - q)):
                     old = dx[r + j] if add else zero
                     dx[r + j] = old + p[r + j] * (dy[r + j] - total) / temperature
@@ -72,12 +72,12 @@ def rows(real: Any) -> SimpleNamespace:
         for i in range(first, end):
             unit = one
             for q in range(0, n, stride):
-                r = q // stride * distance + i * stride
+                r = i * stride + q // stride * distance
                 for j in range(min(stride, n - q)):
                     unit = max(unit, abs(x[r + j]))
             mean = zero
             for q in range(0, n, stride):
-                r = q // stride * distance + i * stride
+                r = i * stride + q // stride * distance
                 for j in range(min(stride, n - q)):
                     z = x[r + j] / unit
                     normal[r + j] = z
@@ -85,7 +85,7 @@ def rows(real: Any) -> SimpleNamespace:
             mean /= count
             variance = zero
             for q in range(0, n, stride):
-                r = q // stride * distance + i * stride
+                r = i * stride + q // stride * distance
                 for j in range(min(stride, n - q)):
                     z = normal[r + j] - mean
                     normal[r + j] = z
@@ -94,7 +94,7 @@ def rows(real: Any) -> SimpleNamespace:
             inverse = one / np.sqrt(variance / count + part * part + tiny)
             scales[i] = inverse / unit
             for q in range(0, n, stride):
-                r = q // stride * distance + i * stride
+                r = i * stride + q // stride * distance
                 for j in range(min(stride, n - q)):
                     z = normal[r + j] * inverse
                     normal[r + j] = z
@@ -110,7 +110,7 @@ def rows(real: Any) -> SimpleNamespace:
         for i in range(first, end):
             mean, mean_normal = zero, zero
             for q in range(0, n, stride):
-                r = q // stride * distance + i * stride
+                r = i * stride + q // stride * distance
                 for j in range(min(stride, n - q)):
                     d, z = dy[r + j], normal[r + j]
                     u = d * scale[q + j]
@@ -122,7 +122,7 @@ def rows(real: Any) -> SimpleNamespace:
                 mean /= count
                 mean_normal /= count
                 for q in range(0, n, stride):
-                    r = q // stride * distance + i * stride
+                    r = i * stride + q // stride * distance
                     for j in range(min(stride, n - q)):
                         u = dy[r + j] * scale[q + j]
                         old = dx[r + j] if add else zero

@@ -67,7 +67,7 @@ def _tile(
     vec, bits, i32 = ir.VectorType(number, lanes), ir.VectorType(ir.IntType(1), lanes), ir.IntType(32)
     suffix = f"v{lanes}f{8 * size}"
     zero = ir.Constant(vec, [0.0] * lanes)
-    unrolled = (UNROLL, 1) if rows > 1 and (whole_c or not block) else (1,)
+    unrolled = (UNROLL, 1) if rows > 1 and (rows != kind.short or not block) else (1,)
     align = ir.Constant(i32, size)
 
     @intrinsic

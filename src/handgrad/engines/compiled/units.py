@@ -59,14 +59,14 @@ def _backward(real: Any, kind: Vectors) -> Any:
 UNITS: dict[int, tuple[str, str, str, Callable[[Any, Vectors], Callable[..., Any]]]] = {
     BY_ROWS: ("by_rows", "", 12 * "i", lambda real, kind: _products(real, kind).by_rows),
     BY_COLUMNS: ("by_columns", "", 8 * "i", lambda real, kind: _products(real, kind).by_columns),
-    LOSS: ("loss", "f", "if" + 11 * "i", lambda real, kind: losses(real)),
+    LOSS: ("loss", "f", "if" + 11 * "i", losses),
     ACTIVATE: ("activate", "", "ifiii", lambda real, kind: elementwise(real).activate),
     SOFTMAX: ("softmax", "", 7 * "i" + "f", lambda real, kind: rows(real).softmax),
     SOFTMAX_BACK: ("softmax_back", "", 8 * "i" + "fi", lambda real, kind: rows(real).softmax_back),
     NORMALIZE: ("normalize", "", 11 * "i" + "f", lambda real, kind: rows(real).normalize),
     NORMALIZE_BACK: ("normalize_back", "", 14 * "i", lambda real, kind: rows(real).normalize_back),
     KEEP: ("keep", "", "iiuuffi", lambda real, kind: random(real)),
-    UPDATE: ("update", "", "iiif" + 8 * "i", lambda real, kind: optimizers(real, kind).update),
+    UPDATE: ("update", "", "iiif" + 7 * "i", lambda real, kind: optimizers(real, kind).update),
     FORWARD: ("forward", "", 11 * "i", _forward),
     BACKWARD: ("backward", "f", 13 * "i", _backward),
 }
