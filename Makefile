@@ -32,7 +32,8 @@ test-all:
 SOAK ?= 20
 soak: $(tested)
 	HANDGRAD_SOAK=$(SOAK) $(bin)/python -m pytest $(PYTEST) \
-	  tests/ops/test_hypothesis.py tests/engines/test_value_and_grad.py tests/formats/test_files.py tests/check/test_healthy.py
+	  tests/ops/test_hypothesis.py tests/engines/test_value_and_grad.py tests/formats/test_files.py tests/check/test_healthy.py \
+	  tests/engines/compiled/test_any_network.py tests/engines/compiled/test_vectors.py
 
 lint: $(tested)
 	$(bin)/ruff check .

@@ -86,15 +86,16 @@ def fit(
         lower is better, but for accuracy and r2.
     seed: decides the first values, the shuffling and dropout; the same seed gives the same bits on the same machine.
     params: first values to start from instead of model.init; they are copied, never changed.
-    engine: "compiled", "eager", or "auto" for the compiled one where it can run the model; else the result's `note` says
-        why not. Its kernels are compiled once, on the first run, in some seconds.
+    engine: "compiled", "eager", or "auto" for the compiled one where it can run the model; where it cannot, the
+        result's `note` says why. Its kernels are compiled once, on the first run, in some seconds.
     threads: that share a batch (compiled) or a matrix product (eager); "auto" takes one where more would lose.
     callbacks: functions called with an EpochEnd after each epoch; one that returns True stops training.
     progress: a bar on the terminal.
 
     Ctrl-C returns what was learnt so far. Raises ShapeError, DTypeError or ValueRangeError for data or options that do
-    not fit, before the first step, UnsupportedError for what engine="compiled" cannot run; DivergenceError when the loss or the gradient is no longer finite, with the last
-    good parameters (with patience, the best epoch's) in its `result`.
+    not fit, before the first step; UnsupportedError, with the layer's place, for what engine="compiled" cannot run;
+    DivergenceError when the loss or the gradient is no longer finite, with the last good parameters (with patience,
+    the best epoch's) in its `result`.
     """
     if not isinstance(model, Layer):
         raise DTypeError(f"model must be a Layer, such as handgrad.mlp gives, got {type(model).__name__}")

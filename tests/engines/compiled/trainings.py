@@ -13,7 +13,6 @@ from handgrad.layers import L2, BinaryCrossEntropy, CrossEntropy, Hinge, Layer, 
 from handgrad.optim import Adam, Optimizer
 from handgrad.training.data import DROPOUT, SHUFFLE, Rows, stream, weighed
 
-
 LOSS, OPTIMIZER = CrossEntropy(), Adam(0.01)
 
 

@@ -1,4 +1,4 @@
-"""The compiled engine as `fit` uses it: an epoch at a time, in parts that are short enough to be interrupted between."""
+"""The compiled engine as `fit` uses it: an epoch at a time, in parts so short that Ctrl-C can come between."""
 
 from __future__ import annotations
 

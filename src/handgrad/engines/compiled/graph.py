@@ -94,7 +94,7 @@ def graph_of(model: Layer, shape: tuple[int, ...], train: bool) -> Graph:
 def _add(
     graph: Graph, layer: Layer, names: Mapping[str, str], x: int, shape: tuple[int, ...], train: bool
 ) -> tuple[int, tuple[int, ...]]:
-    """Add the layer's steps on value x; returns its output and that one's shape. names: in the layer -> in the model."""
+    """Add the layer's steps on value x; returns its output and the shape of it. names: the layer's -> the model's."""
 
     def within(place: str, child: Layer, x: int, shape: tuple[int, ...]) -> tuple[int, tuple[int, ...]]:
         own = {name: names[outer] for name, outer in layer._names[place].items()}  # type: ignore[attr-defined]

@@ -21,10 +21,11 @@ from handgrad.engines.compiled.vectors import Vectors
 
 @cache
 def forward(real: Any, kind: Vectors) -> Any:
-    """An njit function that runs the instructions of a forward pass, from `begin` up to `end`, for some rows of a batch.
+    """A unit that runs the instructions of a forward pass, from `begin` up to `end`, for some rows of a batch.
 
-    (kernels, code, numbers, begin, end, base, index, m, first, last, drawn): m: samples of the batch; first, last: the rows to
-    do; index: each sample's row in the inputs; drawn: how many random numbers the epoch's batches before drew.
+    (kernels, code, numbers, begin, end, base, index, m, first, last, drawn). kernels, code, numbers, base, index: by
+    address; index: each sample's row in the inputs. m: samples of the batch; first, last: the rows to do. drawn: how
+    many random numbers the epoch's batches before drew.
     """
     from numba import njit
 
@@ -125,8 +126,8 @@ def forward(real: Any, kind: Vectors) -> Any:
 def backward(real: Any, kind: Vectors) -> Any:
     """As `forward`, for the loss and all that follows it; returns the sum of w_i L_i over the rows.
 
-    (kernels, code, numbers, begin, end, base, index, m, first, last, sums, thread, threads): sums: this thread's own. What works
-    by columns takes this thread's share of them, over all rows.
+    (kernels, code, numbers, begin, end, base, index, m, first, last, sums, thread, threads). sums: the thread's own, by
+    address. What works by columns takes this thread's share of them, over all rows.
     """
     from numba import njit
 

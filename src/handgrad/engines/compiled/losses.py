@@ -131,7 +131,7 @@ def losses(real: Any, kind: Vectors) -> Callable[..., float]:
         return total
 
     def loss(code, a, s_at, d_at, n, stride, distance, first, end, y_at, index_at, weight_at, m):  # type: ignore[no-untyped-def]
-        """Over the rows from `first` up to `end`. index: the sample's place in y and weights; m: samples of the batch."""
+        """Over the rows from `first` up to `end`. index: each sample in y and weights; m: the batch's samples."""
         s, d, y, labels, weights = at(s_at), at(d_at), at(y_at), labels_at(y_at), at(weight_at)
         wide_vectors()
         stride = panel or stride  # a number known beforehand costs no division

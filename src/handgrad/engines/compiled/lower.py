@@ -40,7 +40,7 @@ class Lowering:
         self.reduced: dict[str, int] = {}  # parameter -> its place among the sums
         self.written: set[str] = set()  # weights whose gradient has been begun
 
-    def emit(self, op: int, numbers: tuple[float, ...] = (), **fields: Any) -> None:
+    def emit(self, op: int, numbers: Any = (), **fields: Any) -> None:
         """Add an instruction that works by rows. fields: by their names in `program`, in lower case."""
         self.rows.append(self._instruction(op, numbers, fields))
 

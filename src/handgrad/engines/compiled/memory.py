@@ -34,7 +34,7 @@ def pointer(dtype: Any) -> Any:
 
 @cache
 def atomics() -> SimpleNamespace:
-    """add(address, value) -> the number before; read(address); pause(), in a loop that waits; offer(), the processor."""
+    """add(address, value) -> the number before; read(address); pause(), while waiting; offer(), the processor."""
     from llvmlite import ir
     from numba import types
     from numba.core import cgutils
@@ -109,8 +109,8 @@ def wide() -> Any:
 def flush() -> Any:
     """An intrinsic: numbers too small for full precision count as 0 in this thread, or no longer; returns what was set.
 
-    flush(-1) begins, flush(what it returned) ends. The moments of a unit that is never active fade through such numbers,
-    with which a processor may take a hundred times as long.
+    flush(-1) begins, flush(what it returned) ends. The moments of a unit that is never active fade through such
+    numbers, with which a processor may take a hundred times as long.
     """
     import platform
 

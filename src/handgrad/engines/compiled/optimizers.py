@@ -139,9 +139,7 @@ def optimizers(real: Any, kind: Vectors) -> SimpleNamespace:
         for i in range(count):
             g[i] += twice * p[i]
 
-    def update(  # type: ignore[no-untyped-def]
-        pieces_at, count, code, scale, pace_at, constants_at, base_at, first, second, thread, threads
-    ):  # type: ignore[no-untyped-def]
+    def update(pieces_at, count, code, scale, pace_at, constants_at, base_at, first, second, thread, threads):  # type: ignore[no-untyped-def]
         """A thread's share of the optimizer's step. first, second: of its state; all by address."""
         wide_vectors()
         pace, constants, base = numbers(pace_at), numbers(constants_at), integers(base_at)

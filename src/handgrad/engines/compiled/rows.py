@@ -62,7 +62,7 @@ def rows(real: Any) -> SimpleNamespace:
                     dx[r + j] = old + p[r + j] * (dy[r + j] - total) / temperature
 
     def normalize(x_at, y_at, normal_at, scales_at, scale_at, shift_at, n, stride, distance, first, end, epsilon):  # type: ignore[no-untyped-def]
-        """y = scale * normal + shift, normal = (x - mean) / sqrt(variance + epsilon); scales: 1 / that root, a row each.
+        """y = scale * normal + shift, normal = (x - mean) / sqrt(variance + epsilon); scales: 1 / root of each row.
 
         Rows are measured in units of their largest number, where that is above 1, so that no square overflows.
         """

@@ -117,7 +117,7 @@ def _tile(
             cells = [(r, v) for r in range(rows) for v in range(vectors)]
             c_rows = [b.add(C, b.mul(c_row, word(r))) for r in range(rows)]
 
-            # from C or the start -> outer, once for each panel of A -> its loops, many steps at a time, then one -> done
+            # from C or the start -> outer, once a panel of A -> its loops, UNROLL steps at a time, then 1 -> done
             from_c, from_start = b.append_basic_block("from_c"), b.append_basic_block("from_start")
             outer, done = b.append_basic_block("outer"), b.append_basic_block("done")
             loops = [(b.append_basic_block(f"by{steps}"), steps) for steps in unrolled]

@@ -7,7 +7,7 @@ training and prediction would each have their own: the first run would take thre
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
@@ -115,16 +115,15 @@ def call(unit: int) -> Any:
 
 @cache
 def addresses(real: Any, kind: Vectors, units: tuple[int, ...] = tuple(UNITS)) -> np.ndarray:
-    """Where the units are, by their numbers; they are compiled now where the cache has none. 0 for those not asked for."""
+    """Where the units are, by their numbers, 0 for those not asked for; compiled now where the cache has none."""
     from numba import types
 
     table = np.zeros(len(UNITS), np.int64)
     for unit in units:
         name, result, arguments, build = UNITS[unit]
         signature = (_types(result)[0] if result else types.void)(*_types(arguments))
-        kernel: Any = compiled(
-            f"{name}_{np.dtype(real).name}_{kind.name}", lambda build=build: build(real, kind), signature
-        )
+        full_name = f"{name}_{np.dtype(real).name}_{kind.name}"
+        kernel: Any = compiled(full_name, partial(build, real, kind), signature)
         (made,) = kernel.overloads.values()
         table[unit] = made.library.get_pointer_to_function(made.fndesc.llvm_cfunc_wrapper_name)
     return table
