@@ -28,6 +28,9 @@ class Engine(Protocol):
     @property
     def params(self) -> Parameters: ...
 
+    def finish(self) -> Parameters:
+        """The parameters, when no more epochs are to come."""
+
     def epoch(
         self, data: Any, order: np.ndarray, batch_size: int, rng: np.random.Generator, on_step: Any
     ) -> tuple[float, float]: ...

@@ -150,6 +150,10 @@ class EagerEngine:
             raise diverged(self.state["step"] - 1, "the new parameters", "the update was not finite")
         return total / len(order), norms / len(starts)
 
+    def finish(self) -> Parameters:
+        """The parameters, when no more epochs are to come."""
+        return self.params
+
     def _batch_loss(self, batch: Any, scores: Array) -> tuple[Array, Array]:
         """The batch's part of the weighted mean over all samples: the mean of w_i L_i, all the weights' mean being 1.
 

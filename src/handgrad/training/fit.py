@@ -132,7 +132,7 @@ def fit(
     def result() -> Result:
         best = patience is not None and watch.best_params is not None
         epoch = watch.best_epoch if best else len(history)
-        chosen = watch.best_params if best else runner.params
+        chosen = watch.best_params if best else runner.finish()
         return Result(model, chosen, history, epoch, stopped, runner.name, note)  # type: ignore[arg-type]
 
     with blas_threads(limit), ProgressBar(epochs, steps, progress, note) as bar:

@@ -147,6 +147,12 @@ class CompiledEngine:
             self._read = Parameters(self._specs, self.packing.unpack(self._inner(self._params)))
         return self._read
 
+    def finish(self) -> Parameters:
+        """The parameters, when no more epochs are to come: the memory of the rest is given back first."""
+        none = np.zeros(2 * self._guard, self.layout.real)
+        self._gradient = self._first = self._second = self._transposed = self._work = none
+        return self.params
+
     def epoch(
         self, data: Any, order: np.ndarray, batch_size: int, rng: np.random.Generator, on_step: Callable[[int], None]
     ) -> tuple[float, float]:

@@ -68,6 +68,8 @@ def _train(real: Any, kind: Vectors) -> Any:
     scaled_norm, at, wait = optimizers(real, kind).scaled_norm, pointer(real), barrier()
     wide, flush = memory.wide(), memory.flush()
     size, short, zero = np.dtype(real).itemsize, max(kind.short, 1), real(0)
+    # not np.isfinite: it takes x - x, which is 0 where sums may be taken in any order
+    largest = float(np.finfo(np.float64).max)
     lost, trusted = float(np.finfo(real).smallest_normal), float(np.finfo(real).eps)
 
     def train(  # type: ignore[no-untyped-def]
@@ -136,7 +138,7 @@ def _train(real: Any, kind: Vectors) -> Any:
                         loss += shares[t, 0]
                     if thread == 0:
                         history[s, 0] = loss
-                    if not np.isfinite(loss):
+                    if not abs(loss) <= largest:
                         if thread == 0:
                             state[STATUS] = BAD_LOSS
                         flush(before)
@@ -166,7 +168,7 @@ def _train(real: Any, kind: Vectors) -> Any:
                 norm = scaled_norm(base[GRADIENT], length)
             if thread == 0:
                 history[s, 1] = norm
-            if not np.isfinite(norm):
+            if not norm <= largest:
                 if thread == 0:
                     state[STATUS] = BAD_NORM
                 flush(before)
