@@ -55,6 +55,7 @@ from .optim import Step as Step
 from .optim import WarmUp as WarmUp
 from .training import EpochEnd as EpochEnd
 from .training import History as History
+from .training import Predictor as Predictor
 from .training import Result as Result
 from .training import fit as fit
 from .training import predict as predict

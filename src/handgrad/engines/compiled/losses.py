@@ -5,6 +5,7 @@ stride: numbers from a row of a panel to the next; distance: from a panel to the
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from functools import cache
 from typing import Any
@@ -17,7 +18,7 @@ from handgrad.engines.compiled.options import INLINE
 from handgrad.engines.compiled.vectors import Vectors
 
 HINGE, CROSS_ENTROPY, SOFT_CROSS_ENTROPY, BINARY_CROSS_ENTROPY, SQUARED_ERROR, HUBER, POISSON, QUANTILE = range(8)
-LABELS = (HINGE, CROSS_ENTROPY)  # these take a class a sample, all others a row of numbers
+LARGE = 1e200  # of a product of sums of exponentials, which as many classes as there can be do not overflow
 
 
 @cache
@@ -66,7 +67,10 @@ def losses(real: Any, kind: Vectors) -> Callable[..., float]:
 
     @njit(**INLINE)
     def entropy(s, d, i, n, stride, distance, y, t, label, smoothing, factor):  # type: ignore[no-untyped-def]
-        """Cross-entropy with the row y[t:] where label is -1, with the label otherwise, smoothed."""
+        """Cross-entropy with the row y[t:] where label is -1, with the label otherwise, smoothed.
+
+        Returns (S, w, t) of which it is ln(S) w - t, S being the sum of exp(s - the largest).
+        """
         largest = s[i * stride]
         for q in range(0, n, stride):
             r = i * stride + q // stride * distance
@@ -112,7 +116,7 @@ def losses(real: Any, kind: Vectors) -> Callable[..., float]:
                     d[r + j] = d[r + j] * pull - factor * share
         if label >= 0:
             d[place] -= factor * keep
-        return log(total) * mass - target
+        return total, mass, target
 
     @njit(**INLINE)
     def hinge(s, d, i, n, stride, distance, label, margin, factor):  # type: ignore[no-untyped-def]
@@ -139,6 +143,8 @@ def losses(real: Any, kind: Vectors) -> Callable[..., float]:
         a = real(a)
         total = 0.0
         each = one / real(m)
+        together = code == CROSS_ENTROPY and weight_at == 0
+        product, logs, mass = 1.0, 0.0, one
         for i in range(first, end):
             row = index[i]
             weight = weights[row] if weight_at else one
@@ -147,7 +153,15 @@ def losses(real: Any, kind: Vectors) -> Callable[..., float]:
                 value = hinge(s, d, i, n, stride, distance, labels[row], a, factor)
             elif code in (CROSS_ENTROPY, SOFT_CROSS_ENTROPY):
                 label = labels[row] if code == CROSS_ENTROPY else np.int64(-1)
-                value = entropy(s, d, i, n, stride, distance, y, row * n, label, a, factor)
+                sum_of_exp, mass, target = entropy(s, d, i, n, stride, distance, y, row * n, label, a, factor)
+                if together:  # the sum of their logarithms is that of their product; each is from 1 to n
+                    product *= sum_of_exp
+                    if product > LARGE:
+                        logs += math.log(product)
+                        product = 1.0
+                    value = -target
+                else:
+                    value = log(sum_of_exp) * mass - target
             else:
                 value = zero
                 factor /= real(n)
@@ -156,6 +170,8 @@ def losses(real: Any, kind: Vectors) -> Callable[..., float]:
                     value += of_outputs(code, a, s, r, y, t, min(stride, n - q), d, factor)
                 value /= real(n)
             total += weight * value
+        if together:
+            total += (logs + math.log(product)) * mass
         return total
 
     return loss

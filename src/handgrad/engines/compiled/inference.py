@@ -1,0 +1,276 @@
+"""Prediction by a program: a few rows with the parameters as they are, any number in blocks with packed ones."""
+
+from __future__ import annotations
+
+import ctypes
+import threading
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+
+from handgrad.engines.compiled import program as p
+from handgrad.engines.compiled import units
+from handgrad.engines.compiled.cache import compiled, is_cached
+from handgrad.engines.compiled.elementwise import IDENTITY, RELU
+from handgrad.engines.compiled.graph import Graph, graph_of
+from handgrad.engines.compiled.layout import LINE, Layout
+from handgrad.engines.compiled.lower import lower
+from handgrad.engines.compiled.memory import pointer
+from handgrad.engines.compiled.options import INNER
+from handgrad.engines.compiled.packing import Packing
+from handgrad.engines.compiled.program import INPUTS, KEY, PARAMS, WORK, ZEROS, Program
+from handgrad.engines.compiled.single import product
+from handgrad.engines.compiled.vectors import Vectors, vectors
+from handgrad.errors import UnsupportedError
+from handgrad.layers import Layer, Parameter
+
+REALS = (np.float32, np.float64)
+# What a run is told, `shape`: rows of a block, features in and out, where the scores are, whether the parameters are
+# packed, and then the index of a block's rows, which is 0, 1, 2 and so on.
+BATCH, N_IN, N_OUT, SCORES, PACKED, INDEX = range(6)
+OUTWARD = p.ADD  # of a linear instruction, which has no use of its own for that field: the weight is (n, k)
+FINITE = -1  # the kernel's answer when all inputs are finite; else the first row of a block that holds one that is not
+
+# Rows of a block: whole tiles of any kind of vector, few enough for most of them to stay in the second cache, and many
+# enough for the weights to be read seldom where they do not. And the fewest, where so many would take ROOM bytes.
+ROWS, FEWEST, ROOM = 96, 12, 2**25
+PART = 2e9  # multiplications in a call of the kernel: a tenth of a second, so that Ctrl-C is answered
+CONVERTED = 8e6  # bytes of rows that are converted at a time
+ELEMENT = 16  # multiplications that the work on each number between products costs as much as
+# Rows up to which one after the other is faster than a block: where the parameters must be packed for it, or are.
+FEW, FEW_PACKED = 10, 2
+
+
+def _predict(real: Any, kind: Vectors) -> Any:
+    """The entry point, for one dtype and kind of vector."""
+    from numba import njit
+
+    run_forward, one_row, at = units.call(units.FORWARD), product(real), pointer(real)
+    size, panel, zero = np.dtype(real).itemsize, kind.panel(real), real(0)
+    largest = np.finfo(real).max
+
+    @njit(**INNER)
+    def finite(x_at, count):  # type: ignore[no-untyped-def]
+        x, bad = at(x_at), 0
+        for i in range(count):
+            bad += 0 if abs(x[i]) <= largest else 1
+        return bad == 0
+
+    @njit(**INNER)
+    def copy_out(scores_at, n, m, out_at):  # type: ignore[no-untyped-def]
+        scores, out = at(scores_at), at(out_at)
+        stride = panel if panel else n
+        for q in range(0, n, stride):
+            for i in range(m):
+                for j in range(min(stride, n - q)):
+                    out[i * n + q + j] = scores[q * m + i * stride + j]
+
+    def predict(kernels, code, numbers, shape, zeros, params, x, out, room):  # type: ignore[no-untyped-def]
+        """The scores of x (m, n_in) into out (m, n_out), a block of rows at a time. Returns FINITE, or where x is not.
+
+        kernels: where the units are. code, numbers: the program's. params: the flat vector, packed; or as it is, for a
+        program of blocks of one row. zeros: for the widest matrix. room: the workspace, this call's own; made by the
+        caller, as Numba would free an array of this function's once its address, all that is used of it, was taken.
+        """
+        batch, n_in, n_out, packed = shape[BATCH], shape[N_IN], shape[N_OUT], shape[PACKED] != 0
+        index = shape.ctypes.data + INDEX * 8
+        base = np.zeros(KEY + 1, np.int64)  # in use up to the end, as the loop comes back to it
+        work = (room.ctypes.data + LINE - 1) // LINE * LINE
+        base[WORK], base[PARAMS], base[ZEROS] = work, params.ctypes.data, zeros.ctypes.data
+        for start in range(0, len(x), batch):
+            m = min(batch, len(x) - start)
+            rows = x.ctypes.data + start * n_in * size
+            if not finite(rows, m * n_in):
+                return start
+            base[INPUTS] = rows
+            c = 0
+            while c < len(code):
+                if packed or code[c, p.OP] != p.LINEAR:
+                    end = len(code) if packed else c + 1
+                    run_forward(
+                        kernels,
+                        *(kernels, code.ctypes.data, numbers.ctypes.data, c, end, base.ctypes.data, index),
+                        *(m, 0, m, 0),
+                    )
+                    c = end
+                    continue
+                n, y = code[c, p.N], work + code[c, p.C]
+                bias = base[PARAMS] + code[c, p.BIAS] * size if code[c, p.BIAS] >= 0 else 0
+                weight = base[PARAMS] + code[c, p.WEIGHT] * size
+                one_row(work + code[c, p.A], code[c, p.K], weight, n, code[c, OUTWARD] != 0, bias, y)
+                if code[c, p.MODE] == RELU:
+                    numbers_of_y = at(y)
+                    for j in range(n):
+                        value = numbers_of_y[j]
+                        numbers_of_y[j] = zero if value <= zero else value  # NaN stays
+                c += 1
+            copy_out(work + shape[SCORES], n_out, m, out.ctypes.data + start * n_out * size)
+        return FINITE
+
+    return predict
+
+
+def _entry(real: Any, kind: Vectors) -> tuple[str, Any]:
+    """The kernel's name and signature."""
+    from numba import from_dtype, types
+
+    matrix, dtype = lambda t: types.Array(t, 2, "C"), from_dtype(np.dtype(real))
+    vector = lambda t: types.Array(t, 1, "C")  # noqa: E731
+    program = (types.int64, matrix(types.int64), matrix(types.float64), vector(types.int64))
+    data = (vector(dtype), vector(dtype), matrix(dtype), matrix(dtype), vector(types.uint8))
+    return f"predict_{np.dtype(real).name}_{kind.name}", types.int64(*program, *data)
+
+
+def predict_kernel(real: Any, kind: Vectors) -> Any:
+    """The compiled pass: from the cache, or compiled now. See `_predict`."""
+    name, signature = _entry(real, kind)
+    return compiled(name, lambda: _predict(real, kind), signature)
+
+
+def kernel_is_cached(real: Any) -> bool:
+    """Whether the kernel for this machine is on the disk. It comes last, so that the units are there if it is."""
+    return is_cached(*_entry(real, vectors()))
+
+
+class Forward:
+    """The forward pass of one model, for samples of one shape and one dtype. Holds no parameters; safe in threads.
+
+    real: numpy.float32 or numpy.float64. rows: of a block, for tests. Raises UnsupportedError, which names the layer,
+    for a model that the compiled engine cannot run, and compiles the kernel where it has to.
+    """
+
+    def __init__(
+        self, model: Layer, specs: Mapping[str, Parameter], shape: tuple[int, ...], real: Any, rows: int | None = None
+    ):
+        graph = graph_of(model, shape, False)
+        if not specs or not graph.steps or real not in REALS:
+            raise UnsupportedError(
+                f"the compiled engine needs a model with parameters, of float32 or float64, got {model!r}"
+            )
+        self.names = tuple(specs)  # in the order of the flat vector
+        self.real, self.n_in, self.n_out = real, graph.widths[0], graph.widths[graph.out]
+        layout = Layout(real, vectors())
+        one = _unpacked(lower(graph, specs, layout, 1), graph)
+        if rows is None:
+            rows = min(ROWS, max(FEWEST, ROOM // one.workspace // FEWEST * FEWEST))
+        many = lower(graph, specs, layout, rows)
+        self._units = units.addresses(real, layout.kind, units.FOR_PREDICTION)
+        self._kernel = predict_kernel(real, layout.kind)
+        kernels = self._units.ctypes.data
+        zeros = np.zeros(max(graph.widths), real)
+        self._many = (kernels, many.code, many.numbers, _shape(many, True), zeros)
+        self._one = (kernels, one.code, one.numbers, _shape(one, False), zeros)
+        self._rooms = many.workspace + LINE, one.workspace + LINE
+        self._packing = Packing(specs, graph, layout)
+        self.multiplications = self._packing.length + ELEMENT * sum(graph.widths)
+        self._part = max(1, int(PART / self.multiplications) // rows) * rows
+
+    def pack(self, flat: np.ndarray) -> np.ndarray:
+        """The parameters as `scores` wants them for many rows."""
+        target = np.empty(self._packing.length, self.real)
+        self._packing.pack(flat, target, target[:0], np.zeros((0, 5), np.int64))
+        return target
+
+    def scores(
+        self,
+        flat: np.ndarray,
+        x: np.ndarray,
+        packed: np.ndarray | None = None,
+        threads: int = 1,
+        few: int | None = None,
+    ) -> np.ndarray | None:
+        """The model's scores (m, n_out) for each row of x; None where x, in this dtype, holds NaN or infinity.
+
+        flat: the model's parameters; packed: the same from `pack`, which else is called. x: samples of the shape, in
+        any dtype that NumPy casts. few: rows up to which the parameters are read as they are, for tests.
+        """
+        m = x.shape[0]
+        if few is None:
+            few = FEW if packed is None else FEW_PACKED
+        out = np.empty((m, self.n_out), self.real)
+        if m <= few:
+            if not flat.flags.carray:
+                flat = _readable(flat)
+            room = np.empty(self._rooms[1], np.uint8)  # each call its own, so that threads share nothing
+            return out if self._kernel(*self._one, flat, self._matrix(x), out, room) == FINITE else None
+        if packed is None:
+            packed = self.pack(flat)
+        threads = min(threads, -(-m // FEWEST))
+        if threads == 1:
+            return out if self._run(packed, x, out, 0, m) else None
+        stopped = threading.Event()
+        bounds = [m * t // threads for t in range(threads + 1)]
+        with ThreadPoolExecutor(threads) as pool:
+            try:
+                shares = [
+                    pool.submit(self._run, packed, x, out, bounds[t], bounds[t + 1], stopped) for t in range(threads)
+                ]
+                return out if all(share.result() for share in shares) else None
+            finally:  # after Ctrl-C here, the others end with the part that they are at
+                stopped.set()
+
+    def _run(
+        self,
+        packed: np.ndarray,
+        x: np.ndarray,
+        out: np.ndarray,
+        first: int,
+        last: int,
+        stopped: threading.Event | None = None,
+    ) -> bool:
+        """The rows from `first` up to `last`, in parts; False where one is not finite."""
+        step = self._part
+        if not (x.dtype == self.real and x.flags.c_contiguous and x.flags.aligned):
+            step = min(step, max(1, int(CONVERTED / (self.n_in * np.dtype(self.real).itemsize))))
+        room = np.empty(self._rooms[0], np.uint8)
+        for start in range(first, last, step):
+            end = min(start + step, last)
+            if self._kernel(*self._many, packed, self._matrix(x[start:end]), out[start:end], room) != FINITE:
+                return False
+            if stopped is not None and stopped.is_set():
+                return False
+        return True
+
+    def _matrix(self, x: np.ndarray) -> np.ndarray:
+        """Rows as the kernel takes them: (m, n_in), in its dtype, one after the other."""
+        if x.dtype != self.real or not x.flags.carray:
+            x = _readable(np.ascontiguousarray(x, self.real))
+        return x if x.ndim == 2 else x.reshape(x.shape[0], self.n_in)
+
+
+def _shape(program: Program, packed: bool) -> np.ndarray:
+    shape = np.zeros(INDEX + program.batch, np.int64)
+    shape[[BATCH, N_IN, N_OUT, SCORES, PACKED]] = program.batch, program.n_in, program.n_out, program.scores, packed
+    shape[INDEX:] = np.arange(program.batch)
+    return shape
+
+
+def _unpacked(program: Program, graph: Graph) -> Program:
+    """The program for products that say whether their weight is (n, k), with their activations after them."""
+    outward = iter([step.outward for step in graph.steps if step.kind == "linear"])
+    code: list[np.ndarray] = []
+    numbers: list[np.ndarray] = []
+    for row, own in zip(program.code, program.numbers, strict=True):
+        code.append(row)
+        numbers.append(own)
+        if row[p.OP] == p.LINEAR:
+            row[OUTWARD] = next(outward)
+            if row[p.MODE] not in (IDENTITY, RELU):
+                after = row.copy()
+                after[[p.OP, p.A]] = p.ACTIVATE, row[p.C]
+                row[p.MODE] = IDENTITY
+                code.append(after)
+                numbers.append(own)
+    program.code, program.numbers = np.array(code), np.array(numbers)
+    return program
+
+
+def _readable(array: np.ndarray) -> np.ndarray:
+    """The array for a kernel, whose types know of no read-only ones: it writes to none of those it is given to read."""
+    array = np.require(array, requirements=["C", "A"])
+    if array.flags.writeable or not array.size:
+        return array if array.flags.writeable else array.copy()
+    memory: Any = (ctypes.c_char * array.nbytes).from_address(array.ctypes.data)
+    return np.ndarray(array.shape, array.dtype, memory)
