@@ -195,7 +195,7 @@ def backward(real: Any, kind: Vectors) -> Any:
             elif op == p.LOSS:
                 targets, weights = base[TARGETS], base[WEIGHTS]
                 total += loss(
-                    kernels, mode, number[0], a, out, n, stride, distance, first, last, targets, index_at, weights, m
+                    kernels, mode, number[0], a, out, n, stride, distance, first, last, targets, index_at, weights, m, b
                 )
             elif op == p.NORMALIZE_BACK:
                 scale = base[PARAMS] + fields[p.WEIGHT] * size

@@ -66,7 +66,7 @@ def losses(real: Any, kind: Vectors) -> Callable[..., float]:
         return total
 
     @njit(**INLINE)
-    def entropy(s, d, i, n, stride, distance, y, t, label, smoothing, factor):  # type: ignore[no-untyped-def]
+    def entropy(s, d, i, n, stride, distance, y, t, label, smoothing):  # type: ignore[no-untyped-def]
         """Cross-entropy with the row y[t:] where label is -1, with the label otherwise, smoothed.
 
         Returns (S, w, t) of which it is ln(S) w - t, S being the sum of exp(s - the largest).
@@ -86,7 +86,6 @@ def losses(real: Any, kind: Vectors) -> Callable[..., float]:
                 e = e if j < w else zero
                 d[r + j] = e
                 total += e
-        place = 0
         if label >= 0:
             place = label // stride * distance + i * stride + label % stride
             target = keep * (s[place] - largest) if keep > zero else zero
@@ -104,7 +103,12 @@ def losses(real: Any, kind: Vectors) -> Callable[..., float]:
                     p = keep * y[t + q + j] + share
                     mass += p
                     target += p * (s[r + j] - largest) if p > zero else zero
-        pull = factor * mass / total
+        return total, mass, target
+
+    @njit(**INLINE)
+    def entropy_gradient(d, i, n, stride, distance, y, t, label, smoothing, factor, pull):  # type: ignore[no-untyped-def]
+        """d, which holds exp(s - the largest), becomes factor (p sum(q) - q), pull being factor sum(q) / S."""
+        keep, share = one - smoothing, smoothing / real(n)
         for q in range(0, n, stride):
             r = i * stride + q // stride * distance
             w = min(stride, n - q)
@@ -115,8 +119,7 @@ def losses(real: Any, kind: Vectors) -> Callable[..., float]:
                 for j in range(panel or w):
                     d[r + j] = d[r + j] * pull - factor * share
         if label >= 0:
-            d[place] -= factor * keep
-        return total, mass, target
+            d[label // stride * distance + i * stride + label % stride] -= factor * keep
 
     @njit(**INLINE)
     def hinge(s, d, i, n, stride, distance, label, margin, factor):  # type: ignore[no-untyped-def]
@@ -134,9 +137,11 @@ def losses(real: Any, kind: Vectors) -> Callable[..., float]:
         d[place] = -active * factor
         return total
 
-    def loss(code, a, s_at, d_at, n, stride, distance, first, end, y_at, index_at, weight_at, m):  # type: ignore[no-untyped-def]
-        """Over the rows from `first` up to `end`. index: each sample in y and weights; m: the batch's samples."""
+    def loss(code, a, s_at, d_at, n, stride, distance, first, end, y_at, index_at, weight_at, m, room_at):  # type: ignore[no-untyped-def]
+        """Over the rows from `first` up to `end`. index: each sample in y and weights; m: the batch's samples;
+        room: for a number of each."""
         s, d, y, labels, weights = at(s_at), at(d_at), at(y_at), labels_at(y_at), at(weight_at)
+        pulls = at(room_at)
         wide_vectors()
         stride = panel or stride  # a number known beforehand costs no division
         index = labels_at(index_at)
@@ -153,7 +158,8 @@ def losses(real: Any, kind: Vectors) -> Callable[..., float]:
                 value = hinge(s, d, i, n, stride, distance, labels[row], a, factor)
             elif code in (CROSS_ENTROPY, SOFT_CROSS_ENTROPY):
                 label = labels[row] if code == CROSS_ENTROPY else np.int64(-1)
-                sum_of_exp, mass, target = entropy(s, d, i, n, stride, distance, y, row * n, label, a, factor)
+                sum_of_exp, mass, target = entropy(s, d, i, n, stride, distance, y, row * n, label, a)
+                pulls[i] = factor * mass / sum_of_exp
                 if together:  # the sum of their logarithms is that of their product; each is from 1 to n
                     product *= sum_of_exp
                     if product > LARGE:
@@ -170,6 +176,12 @@ def losses(real: Any, kind: Vectors) -> Callable[..., float]:
                     value += of_outputs(code, a, s, r, y, t, min(stride, n - q), d, factor)
                 value /= real(n)
             total += weight * value
+        if code in (CROSS_ENTROPY, SOFT_CROSS_ENTROPY):  # in a second go: no row waits for its own sum
+            for i in range(first, end):
+                row = index[i]
+                label = labels[row] if code == CROSS_ENTROPY else np.int64(-1)
+                factor = (weights[row] if weight_at else one) * each
+                entropy_gradient(d, i, n, stride, distance, y, row * n, label, a, factor, pulls[i])
         if together:
             total += (logs + math.log(product)) * mass
         return total

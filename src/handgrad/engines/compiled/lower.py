@@ -129,7 +129,14 @@ class Lowering:
         maker = self.makers[out]
         plain = maker.kind == "linear" and maker.code == IDENTITY and not self.left[out]
         sums = self.sum_of(maker.bias) if plain else -1
-        fields = {"a": self.values[out], "c": self.grads[out], "n": widths[out], "mode": loss, "sums": sums}
+        fields = {
+            "a": self.values[out],
+            "b": self._memory(self.batch),
+            "c": self.grads[out],
+            "n": widths[out],
+            "mode": loss,
+            "sums": sums,
+        }
         self.emit(p.LOSS, (number,), **fields)
         if plain:
             self.finished.add(out)

@@ -17,7 +17,7 @@ import numpy as np
     DROP,  # C = A D, D: 0 or the scale, from the numbers DRAW of each step on
     NORMALIZE,  # C = layer norm of A; D: the normal, B: 1 / root of each row; WEIGHT, BIAS: its scale and shift
     SOFTMAX,  # C = softmax of A
-    LOSS,  # C = the gradient by the scores A; MODE: which loss; SUMS: of C's columns
+    LOSS,  # C = the gradient by the scores A; MODE: which loss; B: room for a number a row; SUMS: of C's columns
     INPUT_GRADIENT,  # C = A W^T, A being N wide and C K wide; WEIGHT: of W^T; MODE, D: what a tile does; SUMS; ADD to C
     WEIGHT_GRADIENT,  # gradient of the weight = A^T B, A being K and B N wide; ADD to it
     PASS_ON,  # C = A, or C + A with ADD

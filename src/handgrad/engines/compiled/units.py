@@ -59,7 +59,7 @@ def _backward(real: Any, kind: Vectors) -> Any:
 UNITS: dict[int, tuple[str, str, str, Callable[[Any, Vectors], Callable[..., Any]]]] = {
     BY_ROWS: ("by_rows", "", 12 * "i", lambda real, kind: _products(real, kind).by_rows),
     BY_COLUMNS: ("by_columns", "", 8 * "i", lambda real, kind: _products(real, kind).by_columns),
-    LOSS: ("loss", "f", "if" + 11 * "i", losses),
+    LOSS: ("loss", "f", "if" + 12 * "i", losses),
     ACTIVATE: ("activate", "", "ifiii", lambda real, kind: elementwise(real).activate),
     SOFTMAX: ("softmax", "", 7 * "i" + "f", lambda real, kind: rows(real).softmax),
     SOFTMAX_BACK: ("softmax_back", "", 8 * "i" + "fi", lambda real, kind: rows(real).softmax_back),
