@@ -36,7 +36,7 @@ from handgrad.training.data import (
 )
 from handgrad.training.history import History, Result
 from handgrad.training.metrics import HIGHER_IS_BETTER, Metric, metric
-from handgrad.training.predict import predict
+from handgrad.training.predict import compiled_forward, eager_scores
 from handgrad.training.progress import ProgressBar
 
 
@@ -126,6 +126,8 @@ def fit(
     bound = optimizer.bind(epochs * steps)
     limit = blas_limit(threads, start, batch_size)
     runner, note = engine_of(engine, model, loss, bound, regularizer, clip_norm, start, train, batch_size, threads)
+    # by the engine that trains, so that the same run gives the same bits again
+    forward = compiled_forward(model, start, held.x.shape[1:]) if held and runner.name == "compiled" else None
     del start  # an engine that packs the parameters keeps no second copy
     history, stopped = History(), "epochs"
 
@@ -150,7 +152,7 @@ def fit(
                     "seconds": 0.0,
                 }
                 if held is not None:
-                    row |= _validate(model, loss, runner.params, held, measures)
+                    row |= _validate(model, loss, runner.params, held, measures, forward)
                 row["seconds"] = time.perf_counter() - began
                 history.rows.append(row)
                 bar.epoch(row)
@@ -254,8 +256,11 @@ def _first_params(model: Layer, params: Mapping[str, Array] | None, train: Rows,
 
 
 def _validate(
-    model: Layer, loss: Loss, params: Parameters, held: Rows, measures: list[tuple[str, Metric]]
+    model: Layer, loss: Loss, params: Parameters, held: Rows, measures: list[tuple[str, Metric]], forward: Any
 ) -> dict[str, float]:
-    scores = predict(model, params, held.x)
+    """The columns of the history that the held-out data give. forward: the compiled pass, where there is one."""
+    scores = forward.scores(params.flat, held.x) if forward else None
+    if scores is None:
+        scores = eager_scores(model, params, held.x)
     value, _ = loss.forward(scores, held.y, sample_weight=held.weight)
     return {"validation_loss": float(value)} | {f"validation_{name}": float(f(scores, held.y)) for name, f in measures}

@@ -59,7 +59,7 @@ TRAININGS = {
     "long batch": Training(mlp([20, 33, 5]), rows=300, batch_size=260),
     "many numbers": Training(mlp([70, 90, 5]), sample=(70,), optimizer=RMSprop(), rows=40),
 }
-VECTORS = ("_params", "_gradient", "_first", "_second", "_transposed", "_sums", "_zeros", "_room")
+VECTORS = ("_params", "_gradient", "_first", "_second", "_transposed", "_sums", "_zeros")
 
 
 def guards(engine):

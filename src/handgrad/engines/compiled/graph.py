@@ -165,7 +165,8 @@ def _joined(graph: Graph) -> Graph:
     steps = []
     for step in graph.steps:
         maker = makers.get(step.inputs[0])
-        if step.kind == "activation" and maker and maker.kind == "linear" and uses[maker.out] == 1:
+        joins = maker and maker.kind == "linear" and maker.code == IDENTITY and uses[maker.out] == 1
+        if step.kind == "activation" and maker and joins:
             maker.code, maker.numbers, maker.out = step.code, step.numbers, step.out
             makers[step.out] = maker
         else:
