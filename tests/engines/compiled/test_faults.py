@@ -134,6 +134,21 @@ def test_the_place_is_found_with_what_the_step_itself_dropped():
     assert (error.step, error.place) == (expected.step, expected.place)
 
 
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("name", ["the first loss", "the first gradient", "an update at the end of an epoch", "none"])
+def test_tiny_numbers_are_numbers_again_after_training(name, threads):
+    """The kernels may round them to 0 to be fast; the thread that called them is as it was, however they ended."""
+    if name == "none":
+        train(threads=threads)
+    else:
+        case = DIVERGES[name]
+        data, _, engine = case.engines(threads)
+        failure(engine, data, case.batch_size)
+    tiny = np.full(8, np.finfo(np.float64).smallest_normal)
+    assert (tiny / 1024 * 1024 == tiny).all()
+    assert (tiny / 1024 > 0).all()
+
+
 # The signal comes a second into an epoch that takes minutes. The kernels are there by then.
 INTERRUPTED = """
 import json, os, signal, sys, threading, time

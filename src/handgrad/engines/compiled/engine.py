@@ -33,7 +33,20 @@ from handgrad.engines.compiled.loop import (
 from handgrad.engines.compiled.lower import lower
 from handgrad.engines.compiled.memory import ABORT, SYNC_BYTES
 from handgrad.engines.compiled.packing import Packing
-from handgrad.engines.compiled.program import LOSS, OP
+from handgrad.engines.compiled.program import (
+    GRADIENT,
+    INPUTS,
+    KEY,
+    LOSS,
+    OP,
+    PARAMS,
+    SUMS_AT,
+    TARGETS,
+    TRANSPOSED,
+    WEIGHTS,
+    WORK,
+    ZEROS,
+)
 from handgrad.engines.compiled.units import addresses
 from handgrad.engines.compiled.vectors import vectors
 from handgrad.engines.eager import diverged, first_non_finite, value_and_grad
@@ -132,10 +145,25 @@ class CompiledEngine:
         self._y = np.ascontiguousarray(data.y, np.int64 if labels else real)
         self._weight = None if data.weight is None else np.ascontiguousarray(data.weight, real)
         self._key = np.zeros(2, np.uint64)
+        self._tell()
         self.steps = 0
         self._speed = 0.0  # steps a second
         self._read: Parameters | None = params
         self._specs = params.specs
+
+    def _tell(self) -> None:
+        """What each call of the kernel is told that does not change from one to the next."""
+        p, at = self.program, lambda array: self._inner(array).ctypes.data
+        self._program_arrays = (self._units.ctypes.data, p.code, p.numbers, p.pieces, p.reduced)
+        self._shape = np.zeros(9, np.int64)
+        self._shape[LOSS_AT] = int(np.flatnonzero(p.code[:, OP] == LOSS)[0])
+        self._shape[[SPLIT, DRAWS, SUMS]] = p.split, p.draws, p.sums
+        self._shape[[LENGTH, OPTIMIZER, THREADS]] = self.packing.length, self._optimizer, self.threads
+        self._base = np.zeros(KEY + 1, np.int64)
+        self._base[WORK], self._base[KEY] = self._work.ctypes.data, self._key.ctypes.data
+        vectors = (self._params, self._gradient, self._transposed, self._sums, self._zeros)
+        self._base[[PARAMS, GRADIENT, TRANSPOSED, SUMS_AT, ZEROS]] = [at(vector) for vector in vectors]
+        self._addresses = (at(self._first), at(self._second), self._sync.ctypes.data)
 
     def _inner(self, array: np.ndarray) -> np.ndarray:
         return array[self._guard : len(array) - self._guard]
@@ -203,27 +231,18 @@ class CompiledEngine:
             y, weight = y.take(rows, axis=0), None if weight is None else weight.take(rows)
             index = np.arange(len(rows))
         index = np.ascontiguousarray(index, np.int64)
-        shape = np.zeros(9, np.int64)
-        shape[LOSS_AT] = int(np.flatnonzero(p.code[:, OP] == LOSS)[0])
-        shape[[SPLIT, BATCH, DRAWS, DRAWN]] = p.split, batch_size, p.draws, before * batch_size * p.draws
-        shape[[SUMS, LENGTH, OPTIMIZER, THREADS]] = p.sums, self.packing.length, self._optimizer, self.threads
-        at = lambda array: self._inner(array).ctypes.data  # noqa: E731
-        base = np.array(
-            [
-                self._work.ctypes.data,
-                *(at(a) for a in (self._params, self._gradient, self._transposed, self._sums, self._zeros)),
-                *(x.ctypes.data, y.ctypes.data, 0 if weight is None else weight.ctypes.data, self._key.ctypes.data),
-            ],
-            np.int64,
-        )
+        shape, base = self._shape, self._base
+        shape[BATCH], shape[DRAWN] = batch_size, before * batch_size * p.draws
+        base[INPUTS], base[TARGETS] = x.ctypes.data, y.ctypes.data
+        base[WEIGHTS] = 0 if weight is None else weight.ctypes.data
         self._state[:] = 0
         self._sync[:] = 0
         pace = self._pace(len(history))
-        arrays = (self._units.ctypes.data, p.code, p.numbers, p.pieces, p.reduced, shape, base, index, pace)
-        run = (*arrays, self._constants, history, self._shares, self._state, at(self._first), at(self._second))
+        ours = (self._constants, history, self._shares, self._state)
+        run = (*self._program_arrays, shape, base, index, pace, *ours, *self._addresses)
         keep = (x, y, weight)  # by the addresses in `base`
         self._read = None
-        self._call(lambda thread: self._kernel(*run, self._sync.ctypes.data, thread))
+        self._call(lambda thread: self._kernel(*run, thread))
         del keep
         done = int(self._state[DONE])
         self.steps += done

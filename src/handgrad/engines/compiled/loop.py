@@ -146,10 +146,10 @@ def _train(real: Any, kind: Vectors) -> Any:
             for c in range(thread, len(reduced), threads):
                 target, source = at(base[GRADIENT] + reduced[c, 1] * size), at(base[SUMS_AT] + reduced[c, 0] * size)
                 for i in range(reduced[c, 2]):
-                    total = source[i]
-                    for t in range(1, threads):
-                        total += source[t * sums + i]
-                    target[i] = total
+                    target[i] = source[i]
+                for t in range(1, threads):
+                    for i in range(reduced[c, 2]):
+                        target[i] += source[t * sums + i]
             if not wait(sync, threads):
                 flush(before)
                 return
