@@ -131,7 +131,7 @@ class EagerEngine:
             flat, norm = gradient.flat, global_norm(gradient.flat)
             if not (math.isfinite(loss) and math.isfinite(norm)):
                 rng.bit_generator.state = before
-                place = first_non_finite(self.model, self.params, x, loss, gradient, rng)
+                place = self.place_of_fault(batch, rng)
                 what = f"the loss became {loss}" if not math.isfinite(loss) else f"the gradient's norm became {norm}"
                 if not math.isfinite(loss):
                     self.params = self._good
@@ -149,6 +149,15 @@ class EagerEngine:
             self.params = self._good
             raise diverged(self.state["step"] - 1, "the new parameters", "the update was not finite")
         return total / len(order), norms / len(starts)
+
+    def place_of_fault(self, batch: Any, rng: np.random.Generator) -> str:
+        """Where the step of that batch first meets a number that is not finite. rng: as it stood before the step."""
+        before = rng.bit_generator.state
+        x = _cast(batch.x, self.params.flat)
+        loss_of_scores = partial(self._batch_loss, batch)
+        loss, gradient = _value_and_grad(self.model, loss_of_scores, self.params, x, self.regularizer, True, rng)
+        rng.bit_generator.state = before
+        return first_non_finite(self.model, self.params, x, float(loss), gradient, rng)
 
     def finish(self) -> Parameters:
         """The parameters, when no more epochs are to come."""
@@ -203,4 +212,4 @@ def first_non_finite(
         return "the loss"
     # the last layer's gradient is the first that backward makes
     found += [f"the gradient of parameter {name!r}" for name in reversed(list(gradient)) if not finite(gradient[name])]
-    return found[0]
+    return found[0] if found else "the gradient's norm"

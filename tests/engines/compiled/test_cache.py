@@ -90,9 +90,6 @@ def test_key_depends_on_numbas_options(monkeypatch, option):
 
 def test_key_depends_on_everything(monkeypatch):
     keys = [key(), key("minus"), key(signature=types.int32(types.int64)), key(signature=(types.int64,))]
-    with monkeypatch.context() as patch:
-        patch.setenv("HANDGRAD_VECTORS", "avx2")
-        keys.append(key())
     for attribute, value in [("_sources", lambda: "changed"), ("version", lambda package: package + "7")]:
         with monkeypatch.context() as patch:
             patch.setattr(cache, attribute, value)
@@ -133,15 +130,6 @@ def test_sources_are_read_once(monkeypatch):
     key()
     monkeypatch.setattr(Path, "read_bytes", lambda self: pytest.fail("read again"))
     key()
-
-
-def test_switch_of_vectors_gives_another_kernel(folder, monkeypatch):
-    assert compiles()
-    monkeypatch.setenv("HANDGRAD_VECTORS", "avx2")
-    assert compiles()
-    assert len(list(folder.iterdir())) == 2
-    monkeypatch.delenv("HANDGRAD_VECTORS")
-    assert not compiles()
 
 
 def test_threads_compile_once(folder):

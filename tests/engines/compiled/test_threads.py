@@ -67,7 +67,9 @@ def test_any_count_trains_alike(threads):
 def test_more_threads_than_rows(threads, rows):
     training = TRAINING.but(rows=rows, epochs=2, batch_size=16)
     many = training.but(threads=threads)
-    assert max(differences(training.run(training.compiled()), many.run(many.compiled()))) < 1e-12
+    engine = many.compiled()
+    assert engine.threads == min(threads, rows, 16)
+    assert max(differences(training.run(training.compiled()), many.run(engine))) < 1e-12
 
 
 @COUNTS

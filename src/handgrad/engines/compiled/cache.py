@@ -33,7 +33,7 @@ UNUSED = 30 * 24 * 3600  # after so many seconds without use a file is deleted
 DIGEST = hashlib.sha256().digest_size
 
 _lock = threading.RLock()  # one for all kernels: Numba compiles one at a time anyway
-_kernels: dict[tuple[str, str, str], Kernel] = {}
+_kernels: dict[tuple[str, str], Kernel] = {}
 _announced = False
 
 
@@ -43,7 +43,7 @@ def compiled(name: str, build: Callable[[], Kernel], signature: Any, *, announce
     `build` gives the plain function of the entry point; `name` is of letters, digits and underscores. The kernel takes
     exactly the types of the signature and raises TypeError for any other. Numba's errors on compiling come through.
     """
-    wanted = (name, str(signature), _vectors())
+    wanted = (name, str(signature))
     with _lock:
         if wanted not in _kernels:
             _kernels[wanted] = _load_or_compile(name, build, signature, announce)
@@ -121,7 +121,7 @@ def _place(name: str, signature: Any) -> tuple[Path | None, str]:
     from numba.core import config
     from numba.core.registry import cpu_target
 
-    parts = [name, str(signature), _vectors(), sys.version, *map(version, ("numba", "llvmlite", "numpy"))]
+    parts = [name, str(signature), sys.version, *map(version, ("numba", "llvmlite", "numpy"))]
     parts.append(cpu_target.target_context.codegen().magic_tuple())  # the processor, or the one Numba is told to take
     options = ("OPT", "LOOP_VECTORIZE", "SLP_VECTORIZE", "BOUNDSCHECK", "DEBUGINFO_DEFAULT")
     parts += [getattr(config, option) for option in options]
@@ -131,10 +131,6 @@ def _place(name: str, signature: Any) -> tuple[Path | None, str]:
         return _folder() / f"{name}-{key[:24]}.kernel", key
     except (OSError, RuntimeError):  # no sources to tell a change by; RuntimeError: a user without a home
         return None, ""
-
-
-def _vectors() -> str:
-    return os.environ.get("HANDGRAD_VECTORS", "")
 
 
 @functools.cache

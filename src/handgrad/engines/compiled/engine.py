@@ -49,12 +49,13 @@ from handgrad.engines.compiled.program import (
 )
 from handgrad.engines.compiled.units import addresses
 from handgrad.engines.compiled.vectors import vectors
-from handgrad.engines.eager import diverged, first_non_finite, value_and_grad
+from handgrad.engines.eager import EagerEngine, diverged
 from handgrad.errors import UnsupportedError
 from handgrad.layers import L2, Layer, Loss, Parameters
 from handgrad.optim import Optimizer
 
 PART_SECONDS = 0.1  # of a call: short enough to answer Ctrl-C and to show progress
+SKIPPED = 2**20  # random numbers that are passed over at a time
 CONVERTED = 8e6  # bytes of rows of another dtype that are converted at a time
 FIRST_PART = 2e8  # multiplications of the first call, before any has been timed
 
@@ -117,6 +118,8 @@ class CompiledEngine:
         labels = loss.classifies and data.y.dtype.kind in "iub"
         code = loss_code(loss, labels)
         self._optimizer, numbers = optimizer_code(optimizer)
+        if regularizer is not None and type(regularizer) is not L2:
+            raise UnsupportedError(f"the compiled engine cannot run the penalty {regularizer!r}")
         graph = graph_of(model, tuple(data.x.shape[1:]), True)
         if not params or not graph.steps:
             raise UnsupportedError(f"the compiled engine needs a model with parameters, got {model!r}")
@@ -199,10 +202,11 @@ class CompiledEngine:
             ended = self._run(data, rows, batch_size, done, history[done : done + count])
             self._speed = count / max(time.perf_counter() - began, 1e-9)
             if ended < count:
-                self._diverged(data, rows[ended * batch_size : (ended + 1) * batch_size], rng, history[done + ended])
+                bad = rows[ended * batch_size : (ended + 1) * batch_size]
+                self._diverged(data, bad, rng, done + ended, history[done + ended])
             done += count
             on_step(done - 1)
-        if not np.isfinite(self._params).all():
+        if not np.isfinite(self._inner(self._params)).all():
             self._restore()
             raise diverged(self.steps - 1, "the new parameters", "the update was not finite")
         sizes = np.full(steps, batch_size)
@@ -290,20 +294,18 @@ class CompiledEngine:
         self._params[:] = self._gradient
         self._read = None
 
-    def _diverged(self, data: Any, rows: np.ndarray, rng: np.random.Generator, seen: np.ndarray) -> None:
-        """Raise DivergenceError for the step of those rows, found by taking it once more, eagerly."""
-        params, loss = self.params, float(seen[0])
-        batch = data.take(rows)
-        bad_loss = self._state[STATUS] == BAD_LOSS
-        x = batch.x.astype(params.flat.dtype)
+    def _diverged(self, data: Any, rows: np.ndarray, rng: np.random.Generator, step: int, seen: np.ndarray) -> None:
+        """Raise DivergenceError for the step of those rows, the epoch's `step`, whose place eager calls find."""
+        to_skip = step * self.program.batch * self.program.draws  # numbers that dropout drew before
+        while to_skip > 0:
+            to_skip -= len(rng.random(min(to_skip, SKIPPED), dtype=np.float32))
+        eager = EagerEngine(self.model, self.loss, self.optimizer, self.regularizer, None, self.params)
         with np.errstate(all="ignore"):
-            _, gradient = value_and_grad(
-                self.model, self.loss, params, x, batch.y, regularizer=self.regularizer, train=True, rng=rng
-            )
-            place = first_non_finite(self.model, params, x, loss, gradient, rng)
+            place = eager.place_of_fault(data.take(rows), rng)
+        bad_loss = self._state[STATUS] == BAD_LOSS
         if bad_loss and self.steps:
             self._restore()
-        what = f"the loss became {loss}" if bad_loss else f"the gradient's norm became {float(seen[1])}"
+        what = f"the loss became {float(seen[0])}" if bad_loss else f"the gradient's norm became {float(seen[1])}"
         raise diverged(self.steps, place, what)
 
 

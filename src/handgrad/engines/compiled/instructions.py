@@ -18,6 +18,10 @@ from handgrad.engines.compiled.tiles import RELU as RELU_TILE
 from handgrad.engines.compiled.units import call
 from handgrad.engines.compiled.vectors import Vectors
 
+# Bytes of a product's left operand that are taken at a time, to stay in the second cache while all panels of the right
+# one pass; and a number of rows that whole tiles of any kind of vector make up.
+CACHED, EVEN = 2**19, 24
+
 
 @cache
 def forward(real: Any, kind: Vectors) -> Any:
@@ -78,35 +82,28 @@ def forward(real: Any, kind: Vectors) -> Any:
                         drawn_number = drawn + m * fields[p.DRAW] + i * n + q
                         place = local + (q // stride * distance + i * stride) * size
                         keep(kernels, drawn_number, min(stride, n - q), key[0], key[1], number[0], number[1], place)
-            # the rest goes panel by panel: what a panel's product has left in the cache is there for its activation
+            if op == p.LINEAR:
+                k_stride = panel if panel else k
+                tile = RELU_TILE if mode == RELU else STORE
+                step = max(EVEN, CACHED // (k * size) // EVEN * EVEN)
+                for start in range(first, last, step):
+                    left, rows = a + start * k_stride * size, min(step, last - start)
+                    for q in range(0, n, stride):
+                        bias = base[ZEROS] if fields[p.BIAS] < 0 else params + (fields[p.BIAS] + q) * size
+                        weight = params + (fields[p.WEIGHT] + q * k) * size
+                        here = (q // stride * distance + start * stride) * size
+                        by_rows(
+                            kernels,
+                            *(left, m * k_stride * size, k, weight, min(stride, n - q), out + here, rows),
+                            *(bias, none, none, none, tile),
+                        )
+                        if mode not in (RELU, IDENTITY):  # while what the product left is in the cache
+                            activate(kernels, mode, number[0], out + here, local + here, rows * stride)
+                continue
             for q in range(0, n, stride):
                 skip = (q // stride * distance + first * stride) * size
                 whole = count * stride
-                if op == p.LINEAR:
-                    a_stride = panel if panel else k
-                    bias = base[ZEROS] if fields[p.BIAS] < 0 else params + (fields[p.BIAS] + q) * size
-                    weight = params + (fields[p.WEIGHT] + q * k) * size
-                    tile = RELU_TILE if mode == RELU else STORE
-                    w = min(stride, n - q)
-                    left = a + first * a_stride * size
-                    by_rows(
-                        kernels,
-                        left,
-                        m * a_stride * size,
-                        k,
-                        weight,
-                        w,
-                        out + skip,
-                        count,
-                        bias,
-                        none,
-                        none,
-                        none,
-                        tile,
-                    )
-                    if mode != RELU and mode != IDENTITY:
-                        activate(kernels, mode, number[0], out + skip, local + skip, whole)
-                elif op == p.ACTIVATE:
+                if op == p.ACTIVATE:
                     copy(a + skip, out + skip, whole, False)
                     activate(kernels, mode, number[0], out + skip, local + skip, whole)
                 elif op == p.GATE:
@@ -171,27 +168,17 @@ def backward(real: Any, kind: Vectors) -> Any:
                 weight_gradient(kernels, a, k, b, n, target, m, add, zeros, thread, threads)
             elif op == p.INPUT_GRADIENT:
                 width = panel if panel else k
-                left = a + first * stride * size
-                for q in range(0, k, width):
-                    skip = (q * m + first * width) * size
-                    weight = base[TRANSPOSED] + (fields[p.WEIGHT] + q * n) * size
-                    w = min(width, k - q)
-                    column = sums + q * size
-                    by_rows(
-                        kernels,
-                        left,
-                        distance * size,
-                        n,
-                        weight,
-                        w,
-                        out + skip,
-                        count,
-                        zeros,
-                        add,
-                        saved + skip,
-                        column,
-                        mode,
-                    )
+                step = max(EVEN, CACHED // (n * size) // EVEN * EVEN)
+                for start in range(first, last, step):
+                    left, rows = a + start * stride * size, min(step, last - start)
+                    for q in range(0, k, width):
+                        here = (q * m + start * width) * size
+                        weight = base[TRANSPOSED] + (fields[p.WEIGHT] + q * n) * size
+                        by_rows(
+                            kernels,
+                            *(left, distance * size, n, weight, min(width, k - q), out + here, rows),
+                            *(zeros, add, saved + here, sums + q * size, mode),
+                        )
             elif op == p.LOSS:
                 targets, weights = base[TARGETS], base[WEIGHTS]
                 total += loss(

@@ -166,6 +166,9 @@ def _train(real: Any, kind: Vectors) -> Any:
                 norm = np.sqrt(squared)
             else:
                 norm = scaled_norm(base[GRADIENT], length)
+                if not wait(sync, threads):  # nobody is to update what another thread still reads
+                    flush(before)
+                    return
             if thread == 0:
                 history[s, 1] = norm
             if not norm <= largest:

@@ -47,7 +47,8 @@ class Handgrad(Rival):
             batch_size=self.configuration.batch,
             params=self.params,
             engine=self.engine,
-            threads=self.threads,
+            # with several cores it is left to choose, as a user would: a short step is faster on one
+            threads="auto" if self.threads > 1 and self.engine == "auto" else self.threads,
             progress=False,
         )
         return result.history.rows
