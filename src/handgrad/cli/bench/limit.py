@@ -5,6 +5,7 @@ Both loops are compiled here, so that no library's quality is in the limit. They
 
 from __future__ import annotations
 
+import statistics
 import threading
 import time
 from collections.abc import Callable
@@ -41,18 +42,27 @@ class Limit:
         return {}
 
     def round(self, seconds: float) -> dict[str, float]:
-        """The best rates in half of the seconds each, of all threads together, and the limit of a step at them."""
+        """The best rates in half of the seconds each, of all threads together, and the limit of a step at them.
+
+        "usual": the limit at the median rates, which are what a shared machine had to give at the time.
+        """
         half = np.float32(0.5)
-        peak = self._rate(self._flops, seconds / 2, lambda thread: self._fma(FMA_STEPS, half))
-        bandwidth = self._rate(self._bytes, seconds / 2, self._pass)
-        return {"seconds": self.configuration.limit(peak, bandwidth), "peak": peak, "bandwidth": bandwidth}
+        peak, usual_peak = self._rates(self._flops, seconds / 2, lambda thread: self._fma(FMA_STEPS, half))
+        bandwidth, usual_bandwidth = self._rates(self._bytes, seconds / 2, self._pass)
+        limit = self.configuration.limit
+        return {
+            "seconds": limit(peak, bandwidth),
+            "usual": limit(usual_peak, usual_bandwidth),
+            "peak": peak,
+            "bandwidth": bandwidth,
+        }
 
     def _pass(self, thread: int) -> None:
         self._stream(self._passes, *self._arrays[thread])
 
-    def _rate(self, amount: int, seconds: float, call: Callable[[int], object]) -> float:
-        """The sum over threads, which run at once, of `amount` by the seconds of the thread's best call."""
-        best = [0.0] * self.threads
+    def _rates(self, amount: int, seconds: float, call: Callable[[int], object]) -> tuple[float, float]:
+        """The sums over threads, which run at once, of `amount` by the seconds of the best, and of the median call."""
+        best, usual = [0.0] * self.threads, [0.0] * self.threads
         gate = threading.Barrier(self.threads)
 
         def work(thread: int) -> None:
@@ -63,14 +73,14 @@ class Limit:
                 began = time.perf_counter()
                 call(thread)
                 times.append(time.perf_counter() - began)
-            best[thread] = amount / min(times)
+            best[thread], usual[thread] = amount / min(times), amount / statistics.median(times)
 
         threads = [threading.Thread(target=work, args=(thread,)) for thread in range(self.threads)]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join()
-        return sum(best)
+        return sum(best), sum(usual)
 
 
 def shape_of_registers() -> tuple[int, int]:

@@ -70,9 +70,11 @@ class Measurement:
         return statistics.median(self.shares) if self.shares else None
 
     @property
-    def best_share(self) -> float | None:
-        """The share of the limit in the round in which handgrad was fastest."""
-        return self.shares[int(np.argmin(self.seconds[OURS]))] if self.shares else None
+    def usual_share(self) -> float | None:
+        """As `share`, of the limit at the median rates of the same rounds."""
+        own = self.seconds.get(OURS, ())
+        shares = [row["usual"] / seconds for row, seconds in zip(self.limits, own, strict=False)]
+        return statistics.median(shares) if shares else None
 
 
 class Pool:

@@ -27,7 +27,7 @@ def lines(measurements: Sequence[Measurement]) -> tuple[list[Row], list[Row]]:
         compared.append(("its time / handgrad's", ["-" if m.ratio is None else f"{m.ratio:.2f}" for m in measurements]))
     if any(m.shares for m in measurements):
         compared.append(("share of the limit", [percent(m.share) for m in measurements]))
-        compared.append(("in handgrad's best round", [percent(m.best_share) for m in measurements]))
+        compared.append(("of that at median rates", [percent(m.usual_share) for m in measurements]))
     return times, compared
 
 
