@@ -14,7 +14,7 @@ import handgrad.optim as optim
 from handgrad.engines.compiled import losses as kinds
 from handgrad.engines.compiled import optimizers as rules
 from handgrad.engines.compiled.graph import graph_of
-from handgrad.engines.compiled.layout import Layout, aligned
+from handgrad.engines.compiled.layout import Layout, together
 from handgrad.engines.compiled.loop import (
     BAD_LOSS,
     BATCH,
@@ -57,6 +57,7 @@ from handgrad.optim import Optimizer
 PART_SECONDS = 0.1  # of a call: short enough to answer Ctrl-C and to show progress
 SKIPPED = 2**20  # random numbers that are passed over at a time
 CONVERTED = 8e6  # bytes of rows of another dtype that are converted at a time
+FIRST_STEPS = 1e4  # of the first call at most, and its
 FIRST_PART = 2e8  # multiplications of the first call, before any has been timed
 
 
@@ -130,17 +131,14 @@ class CompiledEngine:
         self.packing = Packing(params.specs, graph, self.layout)
         self._units, self._kernel = addresses(real, self.layout.kind), train_kernel(real, self.layout.kind)
         self._guard = guard
-        room = lambda count, dtype=real: aligned(count + 2 * guard, dtype)  # noqa: E731
-        length = self.packing.length
-        self._params, self._gradient = room(length), room(length)
-        slots = {rules.SGD: 0, rules.ADAM: 2}.get(self._optimizer, 1)
-        self._first = room(length if slots == 2 or self._optimizer in (rules.MOMENTUM, rules.NESTEROV) else 0)
-        self._second = room(length if self._optimizer in (rules.ADAM, rules.RMSPROP) else 0)
-        self._transposed = room(program.transposed)
-        self._sums = room(self.threads * program.sums)
-        self._zeros = room(program.widest)
-        self._work = aligned(program.workspace, np.uint8)
-        self._sync = aligned(SYNC_BYTES // 8, np.int64)
+        length, moves = self.packing.length, self._optimizer not in (rules.SGD, rules.RMSPROP)
+        squares = self._optimizer in (rules.ADAM, rules.RMSPROP)
+        (self._params,) = together((length + 2 * guard, real))
+        numbers_of = (length, length * moves, length * squares, program.transposed, self.threads * program.sums)
+        vectors_of = [(count + 2 * guard, real) for count in (*numbers_of, program.widest)]
+        vectors_of = [*vectors_of, (program.workspace, np.uint8), (SYNC_BYTES // 8, np.int64)]
+        self._gradient, self._first, self._second, self._transposed, *rest = together(*vectors_of)
+        self._sums, self._zeros, self._work, self._sync = rest
         self._shares = np.zeros((self.threads, 8))
         self._state = np.zeros(2, np.int64)
         self._constants = np.array([regularizer.strength if regularizer else 0.0, clip_norm or 0.0, *numbers])
@@ -181,7 +179,8 @@ class CompiledEngine:
     def finish(self) -> Parameters:
         """The parameters, when no more epochs are to come: the memory of the rest is given back first."""
         none = np.zeros(2 * self._guard, self.layout.real)
-        self._gradient = self._first = self._second = self._transposed = self._work = none
+        self._gradient = self._first = self._second = self._transposed = self._sums = self._zeros = none
+        self._work = self._sync = none
         return self.params
 
     def epoch(
@@ -215,7 +214,9 @@ class CompiledEngine:
 
     def _part(self, x: np.ndarray) -> int:
         """How many steps to take in one call."""
-        steps = self._speed * PART_SECONDS or FIRST_PART / (3 * self.program.batch * self.packing.length)
+        steps = self._speed * PART_SECONDS or min(
+            FIRST_STEPS, FIRST_PART / (3 * self.program.batch * self.packing.length)
+        )
         if not self._readable(x):
             steps = min(steps, CONVERTED / (self.program.batch * self.program.n_in * self.layout.size))
         return max(1, int(steps))

@@ -138,12 +138,15 @@ def backward(real: Any, kind: Vectors) -> Any:
 
     @njit(**INLINE)
     def weight_gradient(kernels, a, k, b, n, out, m, add, zeros, thread, threads):  # type: ignore[no-untyped-def]
-        # blocks of one panel of A by one of B, shared out among the threads
+        # Blocks of one panel of A by one of B, shared out among the threads. They go through as many panels of B as stay
+        # in the second cache, with each panel of A, before they come to the next ones.
         k_width, n_width = (panel, panel) if panel else (k, n)
-        across = (n + n_width - 1) // n_width
-        blocks = (k + k_width - 1) // k_width * across
-        for block in range(blocks * thread // threads, blocks * (thread + 1) // threads):
-            q, j = block // across * k_width, block % across * n_width
+        down, across = (k + k_width - 1) // k_width, (n + n_width - 1) // n_width
+        group = max(1, CACHED // (m * n_width * size))
+        for block in range(down * across * thread // threads, down * across * (thread + 1) // threads):
+            before = block // (down * group) * group
+            abreast, place = min(group, across - before), block - before * down
+            q, j = place // abreast * k_width, (before + place % abreast) * n_width
             w, height = min(n_width, n - j), min(k_width, k - q)
             if panel and n == 1:  # the gradient of a column lies as its transpose does: so it is taken by vectors
                 by_columns(kernels, b, 1, a + q * m * size, height, out + q * size, m, add, zeros)
