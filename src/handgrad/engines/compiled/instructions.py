@@ -10,10 +10,10 @@ import numpy as np
 from handgrad.engines.compiled import program as p
 from handgrad.engines.compiled import units
 from handgrad.engines.compiled.elementwise import IDENTITY, RELU, elementwise
-from handgrad.engines.compiled.memory import pointer
+from handgrad.engines.compiled.memory import pointer, prefetch
 from handgrad.engines.compiled.options import INLINE, INNER
 from handgrad.engines.compiled.program import GRADIENT, INPUTS, KEY, PARAMS, TARGETS, TRANSPOSED, WEIGHTS, WORK, ZEROS
-from handgrad.engines.compiled.tiles import LOCAL, MASK, STORE
+from handgrad.engines.compiled.tiles import LINE, LOCAL, MASK, STORE
 from handgrad.engines.compiled.tiles import RELU as RELU_TILE
 from handgrad.engines.compiled.units import call
 from handgrad.engines.compiled.vectors import Vectors
@@ -21,6 +21,7 @@ from handgrad.engines.compiled.vectors import Vectors
 # Bytes of a product's left operand that are taken at a time, to stay in the second cache while all panels of the right
 # one pass; and a number of rows that whole tiles of any kind of vector make up.
 CACHED, EVEN = 2**19, 24
+SOON = 3  # rows of the inputs that are asked for ahead
 
 
 @cache
@@ -36,7 +37,7 @@ def forward(real: Any, kind: Vectors) -> Any:
     at, integers = pointer(real), pointer(np.int64)
     keys, floats = pointer(np.uint64), pointer(np.float64)
     size, panel = np.dtype(real).itemsize, kind.panel(real)
-    e = elementwise(real)
+    e, prefetch_line = elementwise(real), prefetch()
     join_gate, copy, times = e.join_gate, e.copy, e.times
     by_rows, activate, keep = call(units.BY_ROWS), call(units.ACTIVATE), call(units.KEEP)
     softmax, normalize = call(units.SOFTMAX), call(units.NORMALIZE)
@@ -45,6 +46,10 @@ def forward(real: Any, kind: Vectors) -> Any:
     def gather(x_at, n, index_at, y_at, stride, distance, first, last):  # type: ignore[no-untyped-def]
         x, y, index = at(x_at), at(y_at), integers(index_at)
         for i in range(first, last):
+            if i + SOON < last:  # rows are anywhere in memory: the processor cannot guess which is the next
+                soon = x_at + index[i + SOON] * n * size
+                for line in range(0, n * size, LINE):
+                    prefetch_line(soon + line)
             row = index[i] * n
             for q in range(0, n, stride):
                 place = q // stride * distance + i * stride
@@ -138,8 +143,8 @@ def backward(real: Any, kind: Vectors) -> Any:
 
     @njit(**INLINE)
     def weight_gradient(kernels, a, k, b, n, out, m, add, zeros, thread, threads):  # type: ignore[no-untyped-def]
-        # Blocks of one panel of A by one of B, shared out among the threads. They go through as many panels of B as stay
-        # in the second cache, with each panel of A, before they come to the next ones.
+        # Blocks of one panel of A by one of B, shared out among the threads. They go through as many panels of B as
+        # stay in the second cache, with each panel of A, before they come to the next ones.
         k_width, n_width = (panel, panel) if panel else (k, n)
         down, across = (k + k_width - 1) // k_width, (n + n_width - 1) // n_width
         group = max(1, CACHED // (m * n_width * size))

@@ -85,6 +85,29 @@ def atomics() -> SimpleNamespace:
 
 
 @cache
+def prefetch() -> Any:
+    """An intrinsic: the line of the cache at that address will be wanted soon."""
+    from llvmlite import ir
+    from numba import types
+    from numba.core import cgutils
+    from numba.extending import intrinsic
+
+    @intrinsic
+    def function(typing, address):  # type: ignore[no-untyped-def]
+        def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
+            i32, at = ir.IntType(32), builder.inttoptr(args[0], ir.IntType(8).as_pointer())
+            kind = ir.FunctionType(ir.VoidType(), [at.type, i32, i32, i32])
+            builder.call(
+                cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0"), [at, i32(0), i32(3), i32(1)]
+            )
+            return context.get_dummy_value()
+
+        return types.void(types.intp), codegen
+
+    return function
+
+
+@cache
 def wide() -> Any:
     """An intrinsic for the beginning of a kernel: its loops take the widest vectors there are.
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from handgrad.engines.compiled.options import INLINE
-from handgrad.engines.compiled.tiles import column_tile, row_tile
+from handgrad.engines.compiled.tiles import COLUMN_LINES, LINE, ROW_LINES, UNROLL, column_tile, row_tile
 from handgrad.engines.compiled.vectors import Vectors
 
 CHUNK = 128  # samples of two panels that stay in the first cache together, while a weight's gradient sums over them
@@ -23,45 +23,70 @@ def products(real: Any, kind: Vectors) -> SimpleNamespace:
 
     size, panel, lanes = np.dtype(real).itemsize, kind.panel(real), kind.lanes(real)
 
-    def strip(tile: Callable[..., Any], vectors: int, whole: bool, a_row: int) -> Callable[..., None]:
+    def strip(tile: Callable[..., Any], vectors: int, whole: bool, a_row: int, lines: int) -> Callable[..., None]:
         """m rows of C: tall tiles, then short ones, then single rows. a_row: bytes from a row's A to the next row's."""
         heights = {2: (kind.tall, kind.short), 1: (2 * kind.short, kind.short)}[vectors]
         tall, short = heights
         big, small, single = (tile(real, kind, rows, vectors, whole) for rows in (*heights, 1))
 
         @njit(**INLINE)
-        def run(A, a_panel, k, B, b_row, C, c_row, m, start, add, saved, sums, tail, mode):  # type: ignore[no-untyped-def]
+        def run(A, a_panel, k, B, b_row, ahead, C, c_row, m, start, add, saved, sums, tail, mode):  # type: ignore[no-untyped-def]
             talls = m // tall
             if talls > 0 and m % tall < short and m % tall + tall >= 2 * short:
                 talls -= 1  # two short tiles in place of a tall one and many single rows
+            asked = k // UNROLL * LINE * lines  # bytes that a tile asks for ahead
             i = 0
             while i < talls * tall:
                 a, c, s = A + i * a_row, C + i * c_row, saved + i * c_row
-                big(a, a_panel, k, B, b_row, c, c_row, start, add, s, sums, tail, mode)
+                big(a, a_panel, k, B, b_row, ahead + i // tall * asked, c, c_row, start, add, s, sums, tail, mode)
                 i += tall
             while i + short <= m:
                 a, c, s = A + i * a_row, C + i * c_row, saved + i * c_row
-                small(a, a_panel, k, B, b_row, c, c_row, start, add, s, sums, tail, mode)
+                small(a, a_panel, k, B, b_row, ahead + i // tall * asked, c, c_row, start, add, s, sums, tail, mode)
                 i += short
             while i < m:
                 a, c, s = A + i * a_row, C + i * c_row, saved + i * c_row
-                single(a, a_panel, k, B, b_row, c, c_row, start, add, s, sums, tail, mode)
+                single(a, a_panel, k, B, b_row, ahead + i // tall * asked, c, c_row, start, add, s, sums, tail, mode)
                 i += 1
 
         return run
 
-    rows_whole = strip(row_tile, 2, True, size * panel)
-    rows_2, rows_1 = strip(row_tile, 2, False, size * panel), strip(row_tile, 1, False, size * panel)
-    columns_2, columns_1 = strip(column_tile, 2, False, size), strip(column_tile, 1, False, size)
+    rows_whole = strip(row_tile, 2, True, size * panel, ROW_LINES)
+    rows_2, rows_1 = (
+        strip(row_tile, 2, False, size * panel, ROW_LINES),
+        strip(row_tile, 1, False, size * panel, ROW_LINES),
+    )
+    columns_2, columns_1 = (
+        strip(column_tile, 2, False, size, COLUMN_LINES),
+        strip(column_tile, 1, False, size, COLUMN_LINES),
+    )
 
     def by_rows(A, a_panel, k, B, w, C, m, start, add, saved, sums, mode):  # type: ignore[no-untyped-def]
         """C[m, w] = start + A[m, k] B[k, w], B a panel of a weight."""
         if w == panel:
-            rows_whole(A, a_panel, k, B, w * size, C, w * size, m, start, add, saved, sums, lanes, mode)
+            rows_whole(
+                A, a_panel, k, B, w * size, B + k * w * size, C, w * size, m, start, add, saved, sums, lanes, mode
+            )
         elif w > lanes:
-            rows_2(A, a_panel, k, B, w * size, C, panel * size, m, start, add, saved, sums, w - lanes, mode)
+            rows_2(
+                A,
+                a_panel,
+                k,
+                B,
+                w * size,
+                B + k * w * size,
+                C,
+                panel * size,
+                m,
+                start,
+                add,
+                saved,
+                sums,
+                w - lanes,
+                mode,
+            )
         else:
-            rows_1(A, a_panel, k, B, w * size, C, panel * size, m, start, add, saved, sums, w, mode)
+            rows_1(A, a_panel, k, B, w * size, B + k * w * size, C, panel * size, m, start, add, saved, sums, w, mode)
 
     def by_columns(A, rows, B, w, C, m, add, zeros):  # type: ignore[no-untyped-def]
         """C[rows, w] = A[m, rows]^T B[m, w], A and B a panel each, C part of a panel of a weight's gradient."""
@@ -70,8 +95,8 @@ def products(real: Any, kind: Vectors) -> SimpleNamespace:
             a, b, count = A + s * row, B + s * row, min(CHUNK, m - s)
             more = 1 if s > 0 else add
             if w > lanes:
-                columns_2(a, 0, count, b, row, C, w * size, rows, zeros, more, 0, 0, w - lanes, 0)
+                columns_2(a, 0, count, b, row, b + m * row, C, w * size, rows, zeros, more, 0, 0, w - lanes, 0)
             else:
-                columns_1(a, 0, count, b, row, C, w * size, rows, zeros, more, 0, 0, w, 0)
+                columns_1(a, 0, count, b, row, b + m * row, C, w * size, rows, zeros, more, 0, 0, w, 0)
 
     return SimpleNamespace(by_rows=by_rows, by_columns=by_columns)

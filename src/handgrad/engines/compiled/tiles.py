@@ -17,16 +17,22 @@ import numpy as np
 
 from handgrad.engines.compiled.vectors import Vectors
 
+LINE = 64  # bytes of a line of the cache
+# Lines that a tile asks for in UNROLL steps, so that the next panel of B has come by the time it is needed: a panel
+# goes by some ten tiles of rows, or three of columns.
+ROW_LINES, COLUMN_LINES = 1, 3
+
 # What is done to a tile whose sum is whole; all but STORE and RELU add its columns' sums to the bias gradient.
 STORE, RELU, SUMS, MASK, LOCAL = range(5)
 UNROLL = 4  # steps of a sum between two looks at whether it is whole, in the tiles that most of the work is done by
 
 
 def row_tile(real: Any, kind: Vectors, rows: int, vectors: int, whole: bool) -> Callable[..., None]:
-    """C[rows, columns] = start + A B, or C + A B: samples are rows of A and C. What `layers` and `backward` need.
+    """C[rows, columns] = start + A B, or C + A B: samples are rows of A and C. For outputs and inputs' gradients.
 
     A: the rows' first panel, the next one a_panel bytes on; k: the length of the sums. B: rows of b_row bytes.
-    C: rows of c_row bytes; start: a row that each sum starts from, the bias; add: start from C instead.
+    ahead: what is to be in the second cache soon. C: rows of c_row bytes; start: a row that each sum starts from, the
+    bias; add: start from C instead.
     saved: as C, the layer's own output (MASK) or its local gradient (LOCAL), by which the tile is multiplied.
     sums: a row, to which the columns' sums are added. tail: how many lanes of the last vector there are; all of them
     in a `whole` tile, which need not ask.
@@ -67,13 +73,14 @@ def _tile(
     vec, bits, i32 = ir.VectorType(number, lanes), ir.VectorType(ir.IntType(1), lanes), ir.IntType(32)
     suffix = f"v{lanes}f{8 * size}"
     zero = ir.Constant(vec, [0.0] * lanes)
+    lines = ROW_LINES if block else COLUMN_LINES
     unrolled = (UNROLL, 1) if rows > 1 and (rows != kind.short or not block) else (1,)
     align = ir.Constant(i32, size)
 
     @intrinsic
-    def tile(typing, A, a_panel, k, B, b_row, C, c_row, start, add, saved, sums, tail, mode):  # type: ignore[no-untyped-def]
+    def tile(typing, A, a_panel, k, B, b_row, ahead, C, c_row, start, add, saved, sums, tail, mode):  # type: ignore[no-untyped-def]
         def codegen(context, b, signature, args):  # type: ignore[no-untyped-def]
-            A, a_panel, k, B, b_row, C, c_row, start, add, saved, sums, tail, mode = args
+            A, a_panel, k, B, b_row, ahead, C, c_row, start, add, saved, sums, tail, mode = args
             word = A.type
 
             def function(name, result, *arguments):  # type: ignore[no-untyped-def]
@@ -83,6 +90,8 @@ def _tile(
             fma = function(f"llvm.fma.{suffix}", vec, vec, vec, vec)
             masked_load = function(f"llvm.masked.load.{suffix}.p0", vec, pointer, i32, bits, vec)
             masked_store = function(f"llvm.masked.store.{suffix}.p0", ir.VoidType(), vec, pointer, i32, bits)
+            byte = ir.IntType(8).as_pointer()
+            prefetch = function("llvm.prefetch.p0", ir.VoidType(), byte, i32, i32, i32)
             first = ir.Constant(ir.VectorType(i32, lanes), [0] * lanes)
 
             def splat(value):  # type: ignore[no-untyped-def]
@@ -122,6 +131,9 @@ def _tile(
             outer, done = b.append_basic_block("outer"), b.append_basic_block("done")
             loops = [(b.append_basic_block(f"by{steps}"), steps) for steps in unrolled]
 
+            for row in c_rows:  # to be written when the sums are whole
+                for line in range(0, vectors * lanes * size, LINE):
+                    b.call(prefetch, [b.inttoptr(b.add(row, word(line)), byte), i32(1), i32(3), i32(1)])
             b.cbranch(b.icmp_signed("!=", add, word(0)), from_c, from_start)
             b.position_at_end(from_c)
             old = [load(c_rows[r], v) for r, v in cells]
@@ -151,12 +163,12 @@ def _tile(
                 return b.add(a, word(size * a_step)), b.add(right_row, b_row), new
 
             b.position_at_end(outer)
-            state = join((from_c, [k, A, B, *old]), (from_start, [k, A, B, *(bias[v] for _, v in cells)]))
-            left, block_a, block_b, *begin = state
+            state = join((from_c, [k, A, B, ahead, *old]), (from_start, [k, A, B, ahead, *(bias[v] for _, v in cells)]))
+            left, block_a, block_b, block_ahead, *begin = state
             count = left
             if block:
                 count = b.select(b.icmp_signed("<", left, word(block)), left, word(block))
-            last = (outer, [count, block_a, block_b, *begin])
+            last = (outer, [count, block_a, block_b, block_ahead, *begin])
             for loop, steps in loops:
                 head = b.append_basic_block("head")
                 b.branch(head)
@@ -166,18 +178,22 @@ def _tile(
                 b.cbranch(b.icmp_signed(">=", into[0], word(steps)), loop, after)
                 b.position_at_end(loop)
                 in_loop = join((head, into))
-                p, a, row_of_b, *total = in_loop
+                p, a, row_of_b, far, *total = in_loop
                 for _ in range(steps):
                     a, row_of_b, total = step(a, row_of_b, total)
+                if steps > 1:
+                    for line in range(lines):
+                        b.call(prefetch, [b.inttoptr(b.add(far, word(LINE * line)), byte), i32(0), i32(2), i32(1)])
+                    far = b.add(far, word(LINE * lines))
                 p = b.sub(p, word(steps))
-                out = [p, a, row_of_b, *total]
+                out = [p, a, row_of_b, far, *total]
                 flow(in_loop, loop, out)
                 b.cbranch(b.icmp_signed(">=", p, word(steps)), loop, after)
                 b.position_at_end(after)
                 last = (after, join((head, into), (loop, out)))
-            end_of_panel, (_, _, row_of_b, *total) = last
+            end_of_panel, (_, _, row_of_b, far, *total) = last
             remaining = b.sub(left, count)
-            flow(state, end_of_panel, [remaining, b.add(block_a, a_panel), row_of_b, *total])
+            flow(state, end_of_panel, [remaining, b.add(block_a, a_panel), row_of_b, far, *total])
             b.cbranch(b.icmp_signed(">", remaining, word(0)), outer, done)
 
             b.position_at_end(done)
@@ -207,6 +223,6 @@ def _tile(
             b.position_at_end(end)
             return context.get_dummy_value()
 
-        return types.void(*[types.intp] * 13), codegen
+        return types.void(*[types.intp] * 14), codegen
 
     return tile
