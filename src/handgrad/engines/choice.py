@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import os
+from contextlib import suppress
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -17,7 +19,10 @@ from handgrad.optim import Optimizer
 # Multiplications in a product, a few milliseconds of one core. Below it, sharing a BLAS call out costs more than it
 # saves, and on a busy machine, where threads wait for one that has no core, many times more.
 SHARED_PRODUCT = 2**26
-SHARED_STEP = 2**25  # multiplications in a step of the compiled engine, half a millisecond: as above
+THREAD_STEP = 2**24  # multiplications of a thread in a step of the compiled engine, a quarter of a millisecond
+    2**24
+)  # multiplications of a thread in a step of the compiled engine, a quarter of a millisecond: as above
+THREAD_ROWS = 8  # rows of a batch that a thread takes at least
 
 
 class Engine(Protocol):
@@ -60,7 +65,7 @@ def engine_of(
         try:
             from handgrad.engines.compiled.engine import CompiledEngine
 
-            count = step_threads(threads, params, batch_size)
+            count = step_threads(threads, params, min(batch_size, len(data)))
             args = (model, loss, optimizer, regularizer, clip_norm, params, data, batch_size, count)
             return CompiledEngine(*args), ""
         except UnsupportedError as error:
@@ -76,15 +81,19 @@ def engine_name(name: str) -> str:
 
 
 def cores() -> int:
-    """How many cores this process may run on."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """How many cores this process may run on, and, in a container, has the time of."""
+    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    with suppress(OSError, ValueError):  # "max 100000", or microseconds of all cores together in a period of so many
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+        count = min(count, max(1, int(quota) // int(period)))
+    return count
 
 
-def step_threads(threads: int | str, params: Parameters, batch_size: int) -> int:
-    """Threads for a step of the compiled engine: as asked, or with "auto" one where more would lose."""
+def step_threads(threads: int | str, params: Parameters, batch: int) -> int:
+    """Threads for a step of the compiled engine: as asked, or with "auto" as many as have enough to do."""
     if threads != "auto":
         return whole("threads", threads)
-    return 1 if 3 * batch_size * params.flat.shape[0] < SHARED_STEP else cores()
+    return max(1, min(cores(), 3 * batch * params.flat.shape[0] // THREAD_STEP, batch // THREAD_ROWS))
 
 
 def blas_limit(threads: int | str, params: Parameters, batch_size: int) -> int | None:

@@ -84,7 +84,8 @@ def fit(
     patience: stop after so many epochs in which `monitor` did not improve by more than min_delta, and return the best
         epoch's parameters. monitor: a column of the history, "validation_loss" unless said ("loss" with no validation);
         lower is better, but for accuracy and r2.
-    seed: decides the first values, the shuffling and dropout; the same seed gives the same bits on the same machine.
+    seed: decides the first values, the shuffling and dropout; the same seed and number of threads give the same bits on
+        the same machine.
     params: first values to start from instead of model.init; they are copied, never changed.
     engine: "compiled", "eager", or "auto" for the compiled one where it can run the model; where it cannot, the
         result's `note` says why. Its kernels are compiled once, on the first run, in some seconds.

@@ -128,6 +128,8 @@ def _forward(model: Layer, params: Parameters, x: np.ndarray) -> Any:
         forward = known.forwards[key]
     if forward is not None and tuple(params.specs) != forward.names:  # in another order in the vector
         return None
+    if known.specs is not None and tuple(known.specs) != tuple(params.specs):
+        known.forwards = {key: forward}  # those made for another order in the vector
     known.specs = params.specs
     return forward
 

@@ -102,6 +102,7 @@ def trainings(draw: st.DrawFn) -> Training:
     layers, n = draw(blocks(n, 2))
     last = draw(st.sampled_from([[], [], [], [draw(st.sampled_from(ACTIVATIONS))], [LayerNorm(outputs)]]))
     loss, soft = draw(st.sampled_from(LOSSES))
+    rows, batch_size = draw(st.integers(1, 80)), draw(st.sampled_from([1, 2, 5, 8, 12, 13, 16, 31, 40, 100]))
     return Training(
         Sequential([*first, *layers, Linear(n, outputs, draw(st.booleans())), *last]),
         sample,
@@ -113,9 +114,9 @@ def trainings(draw: st.DrawFn) -> Training:
         clip_norm=draw(st.sampled_from([None, 1.0])),
         weights=draw(st.sampled_from(["", "random", "some zero"])),
         dtype=draw(st.sampled_from([np.float64, np.float64, np.float32])),
-        rows=draw(st.integers(1, 80)),
-        batch_size=draw(st.sampled_from([1, 2, 5, 8, 12, 13, 16, 31, 40, 100])),
-        epochs=draw(st.integers(1, 3)),
+        rows=rows,
+        batch_size=batch_size,
+        epochs=-(-50 // -(-rows // batch_size)),  # 50 steps
         threads=draw(st.integers(1, 3)),
         seed=draw(st.integers(0, 2**16)),
     )
@@ -143,7 +144,7 @@ def test_any_network_trains_as_it_does_eagerly(training):
         assume(False)
     assume(np.max(spread) < (1e-7 if double else 1e-2))  # else it shows nothing
     loss, norm, parameters = differences(expected, training.run(training.compiled()))
-    tolerance = max(spread) + (1e-11 if double else 1e-4)
+    tolerance = max(spread) + (1e-12 if double else 1e-4)
     assert loss <= tolerance
     if double:
         assert norm <= tolerance

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -18,17 +17,13 @@ from handgrad.cli.bench.suite import Measurement, Pool, measure
 from handgrad.cli.bench.table import left_out, shown
 from handgrad.cli.faults import UsageError
 from handgrad.cli.report import Report
+from handgrad.engines.choice import cores
 from handgrad.errors import ValueRangeError
 
 BATCHES = 16  # of an epoch, where the suite in benchmarks/ takes more
 SECONDS = 0.25
 USUAL = ("A", "B", "C", "D")
 SHOWN_RIVALS = ("handgrad", "eager", "torch", "sklearn")
-
-
-def cores() -> int:
-    """How many this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def check_threads(threads: int) -> int:

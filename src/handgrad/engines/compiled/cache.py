@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import Any
 
 from handgrad.engines.compiled.options import ENTRY
+from handgrad.errors import UnsupportedError
 
 Kernel = Callable[..., Any]
 UNUSED = 30 * 24 * 3600  # after so many seconds without use a file is deleted
@@ -57,10 +58,13 @@ def is_cached(name: str, signature: Any) -> bool:
 
 def _load_or_compile(name: str, build: Callable[[], Kernel], signature: Any, announce: bool) -> Kernel:
     from numba import njit
+    from numba.core import config
     from numba.core.bytecode import FunctionIdentity
     from numba.core.compiler_lock import global_compiler_lock
     from numba.core.serialize import dumps
 
+    if getattr(config, "DISABLE_JIT", 0):
+        raise UnsupportedError("the compiled engine needs Numba's compiler, which NUMBA_DISABLE_JIT turns off")
     dispatcher: Any = njit(**ENTRY)(build())
     path, key = _place(name, signature)
     with global_compiler_lock:  # as the user's own Numba functions may be compiling in another thread

@@ -114,6 +114,13 @@ def elementwise(real: Any) -> SimpleNamespace:
             target[i] *= local[i]
 
     @njit(**INNER)
+    def drop(target_at, local_at, count):  # type: ignore[no-untyped-def]
+        """Times local; what is dropped is 0 whatever it was."""
+        target, local = at(target_at), at(local_at)
+        for i in range(count):
+            target[i] = target[i] * local[i] if local[i] > zero else zero
+
+    @njit(**INNER)
     def where_positive(target_at, saved_at, count):  # type: ignore[no-untyped-def]
         target, saved = at(target_at), at(saved_at)
         for i in range(count):
@@ -133,6 +140,7 @@ def elementwise(real: Any) -> SimpleNamespace:
         part_gate=part_gate,
         copy=copy,
         times=times,
+        drop=drop,
         where_positive=where_positive,
         column_sums=column_sums,
     )

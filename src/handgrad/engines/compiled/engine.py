@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -57,7 +58,7 @@ from handgrad.optim import Optimizer
 PART_SECONDS = 0.1  # of a call: short enough to answer Ctrl-C and to show progress
 SKIPPED = 2**20  # random numbers that are passed over at a time
 CONVERTED = 8e6  # bytes of rows of another dtype that are converted at a time
-FIRST_STEPS = 1e4  # of the first call at most, and its
+FIRST_STEPS = 1e4  # of the first call at most
 FIRST_PART = 2e8  # multiplications of the first call, before any has been timed
 
 
@@ -116,9 +117,11 @@ class CompiledEngine:
     ):
         self.model, self.loss, self.optimizer, self.regularizer = model, loss, optimizer, regularizer
         real = _real(params, data)
-        labels = loss.classifies and data.y.dtype.kind in "iub"
+        labels = loss.classifies and data.y.ndim == 1 and data.y.dtype.kind in "iub"  # else a distribution a row
         code = loss_code(loss, labels)
         self._optimizer, numbers = optimizer_code(optimizer)
+        if self._optimizer in (rules.ADAM, rules.RMSPROP) and numbers[2] < np.finfo(real).smallest_normal:
+            raise UnsupportedError(f"the compiled engine takes no epsilon as small as that of {optimizer!r}")
         if regularizer is not None and type(regularizer) is not L2:
             raise UnsupportedError(f"the compiled engine cannot run the penalty {regularizer!r}")
         graph = graph_of(model, tuple(data.x.shape[1:]), True)
@@ -126,7 +129,7 @@ class CompiledEngine:
             raise UnsupportedError(f"the compiled engine needs a model with parameters, got {model!r}")
         self.layout = Layout(real, vectors())
         batch = min(batch_size, len(data))
-        self.threads = max(1, min(threads, batch))
+        self.threads = max(1, min(threads, batch)) if self.layout.kind.bits else 1
         self.program = program = lower(graph, params.specs, self.layout, batch, code, self.threads, guard)
         self.packing = Packing(params.specs, graph, self.layout)
         self._units, self._kernel = addresses(real, self.layout.kind), train_kernel(real, self.layout.kind)
@@ -245,10 +248,10 @@ class CompiledEngine:
         pace = self._pace(len(history))
         ours = (self._constants, history, self._shares, self._state)
         run = (*self._program_arrays, shape, base, index, pace, *ours, *self._addresses)
-        keep = (x, y, weight)  # by the addresses in `base`
+        # what the addresses in `base` are of, kept by each thread for as long as it runs
+        keep = (x, y, weight, self._params, self._gradient, self._work)
         self._read = None
-        self._call(lambda thread: self._kernel(*run, thread))
-        del keep
+        self._call(partial(_in_thread, self._kernel, run, keep))
         done = int(self._state[DONE])
         self.steps += done
         return done
@@ -310,14 +313,20 @@ class CompiledEngine:
         raise diverged(self.steps, place, what)
 
 
+def _in_thread(kernel: Any, run: tuple[Any, ...], keep: tuple[Any, ...], thread: int) -> None:
+    kernel(*run, thread)
+
+
 def _real(params: Parameters, data: Any) -> Any:
     """numpy.float32 or numpy.float64. Raises UnsupportedError for what the engine cannot read."""
     for name, array in (("X", data.x), ("y", data.y), ("params", params.flat)):
         if not isinstance(array, np.ndarray):
             raise UnsupportedError(f"the compiled engine takes NumPy arrays, got {name} as a {type(array).__name__}")
     real = params.flat.dtype.type
-    if real not in (np.float32, np.float64) or data.x.ndim < 2:
+    native = params.flat.dtype.isnative
+    if real not in (np.float32, np.float64) or not native or data.x.ndim < 2:
         raise UnsupportedError(
-            f"the compiled engine takes rows of float32 or float64, got {params.flat.dtype} in shape {data.x.shape}"
+            "the compiled engine takes rows of float32 or float64 in this machine's byte order, got "
+            f"{params.flat.dtype} in shape {data.x.shape}"
         )
     return real

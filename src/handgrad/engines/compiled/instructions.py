@@ -10,10 +10,11 @@ import numpy as np
 from handgrad.engines.compiled import program as p
 from handgrad.engines.compiled import units
 from handgrad.engines.compiled.elementwise import IDENTITY, RELU, elementwise
+from handgrad.engines.compiled.layout import LINE
 from handgrad.engines.compiled.memory import pointer, prefetch
 from handgrad.engines.compiled.options import INLINE, INNER
 from handgrad.engines.compiled.program import GRADIENT, INPUTS, KEY, PARAMS, TARGETS, TRANSPOSED, WEIGHTS, WORK, ZEROS
-from handgrad.engines.compiled.tiles import LINE, LOCAL, MASK, STORE
+from handgrad.engines.compiled.tiles import LOCAL, MASK, STORE
 from handgrad.engines.compiled.tiles import RELU as RELU_TILE
 from handgrad.engines.compiled.units import call
 from handgrad.engines.compiled.vectors import Vectors
@@ -38,7 +39,7 @@ def forward(real: Any, kind: Vectors) -> Any:
     keys, floats = pointer(np.uint64), pointer(np.float64)
     size, panel = np.dtype(real).itemsize, kind.panel(real)
     e, prefetch_line = elementwise(real), prefetch()
-    join_gate, copy, times = e.join_gate, e.copy, e.times
+    join_gate, copy, drop = e.join_gate, e.copy, e.drop
     by_rows, activate, keep = call(units.BY_ROWS), call(units.ACTIVATE), call(units.KEEP)
     softmax, normalize = call(units.SOFTMAX), call(units.NORMALIZE)
 
@@ -119,7 +120,7 @@ def forward(real: Any, kind: Vectors) -> Any:
                     copy(b + skip, out + skip, whole, True)
                 elif op == p.DROP:
                     copy(a + skip, out + skip, whole, False)
-                    times(out + skip, local + skip, whole)
+                    drop(out + skip, local + skip, whole)
 
     return run
 

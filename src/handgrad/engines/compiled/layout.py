@@ -74,7 +74,7 @@ def together(*wanted: tuple[int, Any]) -> list[np.ndarray]:
 def _memory(count: int) -> np.ndarray:
     """So many bytes of zeros, in large pages where there are such: the processor finds its way among few of them."""
     if count >= LARGE_PAGE // 4 and hasattr(mmap, "MADV_HUGEPAGE"):
-        pages = mmap.mmap(-1, count + LARGE_PAGE)
+        pages = mmap.mmap(-1, count + LARGE_PAGE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
         with suppress(OSError):  # a system without: small ones do as well
             pages.madvise(mmap.MADV_HUGEPAGE)
         raw, unit = np.frombuffer(pages, np.uint8), LARGE_PAGE

@@ -25,13 +25,14 @@ GOOD, BAD_LOSS, BAD_NORM = range(3)
 
 
 @cache
-def updates(real: Any, kind: Vectors) -> tuple[Any, Any]:
-    """(penalty, norm): njit functions that take a thread's share of the parameters."""
+def updates(real: Any, kind: Vectors) -> tuple[Any, Any, Any]:
+    """(penalty, norm, shrink): njit functions that take a thread's share of the parameters."""
     from numba import njit
 
     size = np.dtype(real).itemsize
     o = optimizers(real, kind)
     squares, add_penalty = o.squares, o.add_penalty
+    at = pointer(real)
 
     @njit(**INNER)
     def penalty(pieces, params, strength, thread, threads):  # type: ignore[no-untyped-def]
@@ -57,13 +58,23 @@ def updates(real: Any, kind: Vectors) -> tuple[Any, Any]:
             total += squares(gradient + skip, end - begin)
         return total
 
-    return penalty, norm
+    @njit(**INNER)
+    def shrink(pieces, gradient, factor, thread, threads):  # type: ignore[no-untyped-def]
+        """The gradient times the factor."""
+        for c in range(len(pieces)):
+            length = pieces[c, 1] * pieces[c, 2]
+            begin, end = length * thread // threads, length * (thread + 1) // threads
+            g = at(gradient + pieces[c, 0] * size)
+            for i in range(begin, end):
+                g[i] *= real(factor)
+
+    return penalty, norm, shrink
 
 
 def _train(real: Any, kind: Vectors) -> Any:
     """The entry point, for one dtype and kind of vector."""
     run_forward, run_backward = call(units.FORWARD), call(units.BACKWARD)
-    penalty_of, norm_of = updates(real, kind)
+    penalty_of, norm_of, shrink = updates(real, kind)
     update = call(units.UPDATE)
     scaled_norm, at, wait = optimizers(real, kind).scaled_norm, pointer(real), barrier()
     wide, flush = memory.wide(), memory.flush()
@@ -177,6 +188,12 @@ def _train(real: Any, kind: Vectors) -> Any:
                 flush(before)
                 return
             scale = clip / norm if 0 < clip < norm else 1.0
+            if scale < lost:  # as a factor it would lose digits, or be 0: so its root is taken twice
+                scale = np.sqrt(clip) / np.sqrt(norm)
+                shrink(pieces, base[GRADIENT], scale, thread, threads)
+                if not wait(sync, threads):
+                    flush(before)
+                    return
             update(
                 kernels,
                 *(pieces.ctypes.data, len(pieces), shape[OPTIMIZER], scale, pace[s].ctypes.data, constants.ctypes.data),

@@ -32,8 +32,8 @@ def losses(real: Any, kind: Vectors) -> Callable[..., float]:
     zero, half, one, two = real(0), real(0.5), real(1), real(2)
 
     @njit(**INLINE)
-    def of_outputs(code, a, s, r, y, t, w, d, factor):  # type: ignore[no-untyped-def]
-        """The sum over w outputs of a loss of numbers; their gradients times factor go to d."""
+    def of_outputs(code, a, rest, s, r, y, t, w, d, factor):  # type: ignore[no-untyped-def]
+        """The sum over w outputs of a loss of numbers; their gradients times factor go to d. rest: 1 - a."""
         total = zero
         if code == SQUARED_ERROR:
             for j in range(w):
@@ -54,8 +54,8 @@ def losses(real: Any, kind: Vectors) -> Callable[..., float]:
         elif code == QUANTILE:
             for j in range(w):
                 u = y[t + j] - s[r + j]
-                total += a * u if u > zero else (a - one) * u
-                slope = -a if u > zero else (one - a if u < zero else zero)
+                total += a * u if u > zero else -rest * u
+                slope = -a if u > zero else (rest if u < zero else zero)
                 d[r + j] = slope * factor
         else:
             for j in range(w):
@@ -145,7 +145,7 @@ def losses(real: Any, kind: Vectors) -> Callable[..., float]:
         wide_vectors()
         stride = panel or stride  # a number known beforehand costs no division
         index = labels_at(index_at)
-        a = real(a)
+        a, rest = real(a), real(1 - a)
         total = 0.0
         each = one / real(m)
         together = code == CROSS_ENTROPY and weight_at == 0
@@ -173,7 +173,7 @@ def losses(real: Any, kind: Vectors) -> Callable[..., float]:
                 factor /= real(n)
                 for q in range(0, n, stride):
                     r, t = q // stride * distance + i * stride, row * n + q
-                    value += of_outputs(code, a, s, r, y, t, min(stride, n - q), d, factor)
+                    value += of_outputs(code, a, rest, s, r, y, t, min(stride, n - q), d, factor)
                 value /= real(n)
             total += weight * value
         if code in (CROSS_ENTROPY, SOFT_CROSS_ENTROPY):  # in a second go: no row waits for its own sum

@@ -30,6 +30,7 @@ class Lowering:
         self.sizes: list[int] = []  # bytes of each matrix
         self.values: dict[int, int] = {}  # value of the graph -> its matrix
         self.local: dict[int, int] = {}  # value -> the matrix of the local gradient, or what else backward needs
+        self.scales: dict[int, int] = {}  # value -> what a layer norm keeps of each row
         self.places: dict[str, int] = {}
         total = 0
         for name, spec in specs.items():
@@ -39,6 +40,11 @@ class Lowering:
         self.transposed_size = self.sums = self.draws = 0
         self.reduced: dict[str, int] = {}  # parameter -> its place among the sums
         self.written: set[str] = set()  # weights whose gradient has been begun
+        self.makers = {step.out: step for step in graph.steps}
+        self.left = graph.uses  # contributions to each value's gradient that are still to come
+        self.grads: dict[int, int] = {}
+        self.finished: set[int] = set()  # values whose gradient is that of the linear map's sum already
+        self.wanted = {0: False}  # whether a value's gradient is: whether there are parameters before it
 
     def emit(self, op: int, numbers: Any = (), **fields: Any) -> None:
         """Add an instruction that works by rows. fields: by their names in `program`, in lower case."""
@@ -71,7 +77,7 @@ class Lowering:
             self.sums += math.prod(self.specs[name].shape)
         return self.reduced[name]
 
-    def forward(self, train: bool) -> None:
+    def forward(self) -> None:
         """The instructions up to the scores."""
         widths = self.graph.widths
         self.values[0] = self.matrix(widths[0])
@@ -110,17 +116,9 @@ class Lowering:
                 case "softmax":
                     self.emit(p.SOFTMAX, step.numbers, a=inputs[0], c=out, n=n)
 
-    scales: dict[int, int]
-
     def backward(self, loss: int, number: float) -> None:
         """The loss, and the instructions from its gradient to all parameters'."""
         graph, widths = self.graph, self.graph.widths
-        self.makers = {step.out: step for step in graph.steps}
-        self.uses = graph.uses
-        self.left = list(self.uses)  # contributions to each value's gradient that are still to come
-        self.grads: dict[int, int] = {}
-        self.finished: set[int] = set()  # values whose gradient is that of the linear map's sum already
-        self.wanted = {0: False}  # whether a value's gradient is: whether there are parameters before it
         for step in graph.steps:
             self.wanted[step.out] = bool(step.weight) or any(self.wanted[x] for x in step.inputs)
         out = graph.out
@@ -236,8 +234,6 @@ class Lowering:
         order = list(self.rows)
         for before, made in reversed(self.columns):
             order.insert(before if threads == 1 else len(self.rows), made)
-        if threads > 1:
-            order[len(self.rows) :] = [made for _, made in self.columns]
         uses: dict[int, list[int]] = {}
         for i, made in enumerate(order):
             for f in PLACES:
@@ -306,8 +302,7 @@ def lower(
 ) -> Program:
     """The program of a training step with that loss (code, number), or of a forward pass alone."""
     lowering = Lowering(graph, specs, layout, batch)
-    lowering.scales = {}
-    lowering.forward(loss is not None)
+    lowering.forward()
     if loss is not None:
         lowering.backward(*loss)
     return lowering.program(threads, guard)

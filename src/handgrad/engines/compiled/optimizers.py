@@ -271,6 +271,7 @@ def adam_of_sixteen() -> Any:
             root = plus(times(times(capped, r), correction), epsilon)
             y = estimate("rcp", root)
             y = times(y, minus(constant(2), times(root, y)))
+            y = b.select(b.fcmp_ordered(">", v, constant(limits.max)), constant(0), y)
             new = minus(minus(p, times(rate, times(m, y))), times(decay, p))
             for value, place in zip((new, p, m, v), places, strict=True):
                 b.store(value, place).align = 4

@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from handgrad.engines.compiled.layout import LINE
 from handgrad.engines.compiled.options import INLINE
-from handgrad.engines.compiled.tiles import COLUMN_LINES, LINE, ROW_LINES, UNROLL, column_tile, row_tile
+from handgrad.engines.compiled.tiles import COLUMN_LINES, ROW_LINES, UNROLL, column_tile, row_tile
 from handgrad.engines.compiled.vectors import Vectors
 
 CHUNK = 128  # samples of two panels that stay in the first cache together, while a weight's gradient sums over them

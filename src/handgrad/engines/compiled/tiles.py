@@ -15,9 +15,9 @@ from typing import Any
 
 import numpy as np
 
+from handgrad.engines.compiled.layout import LINE
 from handgrad.engines.compiled.vectors import Vectors
 
-LINE = 64  # bytes of a line of the cache
 # Lines that a tile asks for in UNROLL steps, so that the next panel of B has come by the time it is needed: a panel
 # goes by some ten tiles of rows, or three of columns.
 ROW_LINES, COLUMN_LINES = 1, 3

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from handgrad.checks import by_name
+from handgrad.errors import ValueRangeError
 
 SWITCH = "HANDGRAD_VECTORS"
 
@@ -40,20 +41,41 @@ KINDS = {v.name: v for v in (Vectors("avx512", 512, 12, 8), Vectors("avx2", 256,
 
 
 @cache
-def detected() -> Vectors:
-    """The widest that this processor has."""
+def available() -> tuple[str, ...]:
+    """The kinds that this processor has, the widest first."""
     import llvmlite.binding as llvm
+    from numba.core import config
+
+    settings: Any = config
 
     try:
-        features = llvm.get_host_cpu_features()
+        features = dict(llvm.get_host_cpu_features())
     except RuntimeError:  # not known on this system
-        return KINDS["dot"]
-    if features.get("avx512f") and features.get("avx512vl"):
-        return KINDS["avx512"]
-    return KINDS["avx2" if features.get("avx2") and features.get("fma") else "dot"]
+        features = {}
+    if settings.CPU_NAME not in (None, "host"):  # Numba is told to compile for another
+        features = {}
+    if settings.CPU_FEATURES is not None:
+        features = {name[1:]: name[0] == "+" for name in settings.CPU_FEATURES.split(",") if name}
+    if not settings.ENABLE_AVX:
+        features = {}
+    needs = {"avx512": ("avx512f", "avx512vl"), "avx2": ("avx2", "fma"), "dot": ()}
+    return tuple(kind for kind, names in needs.items() if all(features.get(name) for name in names))
+
+
+def detected() -> Vectors:
+    """The widest that this processor has."""
+    return KINDS[available()[0]]
 
 
 def vectors() -> Vectors:
-    """What is used: the widest there is, or what the environment variable HANDGRAD_VECTORS names."""
+    """What is used: the widest there is, or what the environment variable HANDGRAD_VECTORS names.
+
+    Raises ValueRangeError for a kind that is not known, or that this processor has not.
+    """
     forced = os.environ.get(SWITCH, "auto")
-    return detected() if forced == "auto" else by_name(SWITCH, forced, KINDS, '"auto" or ')
+    if forced == "auto":
+        return detected()
+    kind = by_name(SWITCH, forced, KINDS, '"auto" or ')
+    if kind.name not in available():
+        raise ValueRangeError(f"{SWITCH} must be one of {available()} on this processor, got {forced!r}")
+    return kind
