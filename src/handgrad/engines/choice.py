@@ -20,8 +20,6 @@ from handgrad.optim import Optimizer
 # saves, and on a busy machine, where threads wait for one that has no core, many times more.
 SHARED_PRODUCT = 2**26
 THREAD_STEP = 2**24  # multiplications of a thread in a step of the compiled engine, a quarter of a millisecond
-    2**24
-)  # multiplications of a thread in a step of the compiled engine, a quarter of a millisecond: as above
 THREAD_ROWS = 8  # rows of a batch that a thread takes at least
 
 
