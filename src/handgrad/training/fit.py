@@ -248,6 +248,8 @@ def _first_params(model: Layer, params: Mapping[str, Array] | None, train: Rows,
         given = as_parameters(model, params)
         check_parameters(model, given)
         namespace_of(X=train.x, params=given.flat)
+        if given is not params:  # packed anew
+            return given
         return given.like(array_api_compat.array_namespace(given.flat).asarray(given.flat, copy=True))
     drawn = model.init(seed, np.float32 if "float32" in str(trained_dtype(train.x)) else np.float64)
     if isinstance(train.x, np.ndarray):

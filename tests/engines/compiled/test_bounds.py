@@ -199,10 +199,9 @@ for name, training in TRAININGS.items():
             for at_end in (True, False):
                 print(name, dtype.__name__, threads, at_end, flush=True)
                 inside = Rows(*(copied(array, at_end) for array in (data.x, data.y, data.weight)))
-                plain = module.together
-                module.together = lambda *wanted: [walled(count, dtype, at_end) for count, dtype in wanted]
+                plain, module.aligned = module.aligned, lambda count, dtype: walled(count, dtype, at_end)
                 engine = training.compiled(data=inside)
-                module.together = plain
+                module.aligned = plain
                 curve, params = training.run(engine, inside)
                 assert np.array_equal(curve, expected[0]) and np.array_equal(params.flat, expected[1].flat)
 print("whole")

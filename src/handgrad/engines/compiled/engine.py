@@ -15,7 +15,7 @@ import handgrad.optim as optim
 from handgrad.engines.compiled import losses as kinds
 from handgrad.engines.compiled import optimizers as rules
 from handgrad.engines.compiled.graph import graph_of
-from handgrad.engines.compiled.layout import Layout, together
+from handgrad.engines.compiled.layout import Layout, aligned
 from handgrad.engines.compiled.loop import (
     BAD_LOSS,
     BATCH,
@@ -136,12 +136,12 @@ class CompiledEngine:
         self._guard = guard
         length, moves = self.packing.length, self._optimizer not in (rules.SGD, rules.RMSPROP)
         squares = self._optimizer in (rules.ADAM, rules.RMSPROP)
-        (self._params,) = together((length + 2 * guard, real))
-        numbers_of = (length, length * moves, length * squares, program.transposed, self.threads * program.sums)
-        vectors_of = [(count + 2 * guard, real) for count in (*numbers_of, program.widest)]
-        vectors_of = [*vectors_of, (program.workspace, np.uint8), (SYNC_BYTES // 8, np.int64)]
-        self._gradient, self._first, self._second, self._transposed, *rest = together(*vectors_of)
-        self._sums, self._zeros, self._work, self._sync = rest
+        vector = lambda count: aligned(count + 2 * guard, real)  # noqa: E731
+        self._params, self._gradient = vector(length), vector(length)
+        self._first, self._second = vector(length * moves), vector(length * squares)
+        self._transposed, self._zeros = vector(program.transposed), vector(program.widest)
+        self._sums = vector(self.threads * program.sums)
+        self._work, self._sync = aligned(program.workspace, np.uint8), aligned(SYNC_BYTES // 8, np.int64)
         self._shares = np.zeros((self.threads, 8))
         self._state = np.zeros(2, np.int64)
         self._constants = np.array([regularizer.strength if regularizer else 0.0, clip_norm or 0.0, *numbers])
@@ -182,8 +182,7 @@ class CompiledEngine:
     def finish(self) -> Parameters:
         """The parameters, when no more epochs are to come: the memory of the rest is given back first."""
         none = np.zeros(2 * self._guard, self.layout.real)
-        self._gradient = self._first = self._second = self._transposed = self._sums = self._zeros = none
-        self._work = self._sync = none
+        self._gradient = self._first = self._second = self._transposed = self._work = none
         return self.params
 
     def epoch(

@@ -7,9 +7,7 @@ its own number of columns, so that it takes k n numbers and no more. Where there
 
 from __future__ import annotations
 
-import mmap
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +16,6 @@ import numpy as np
 from handgrad.engines.compiled.vectors import Vectors
 
 LINE = 64  # bytes of a line of the cache, on which matrices begin
-LARGE_PAGE = 2**21  # bytes
 
 
 @dataclass(frozen=True)
@@ -61,27 +58,12 @@ class Layout:
             weight[:, j : j + w] = source[place : place + k * w].reshape(k, w)
 
 
-def together(*wanted: tuple[int, Any]) -> list[np.ndarray]:
-    """Zeros for each (count, dtype), one array after the other, each from the beginning of a line."""
-    sizes = [-(-count * np.dtype(dtype).itemsize // LINE) * LINE for count, dtype in wanted]
-    memory, arrays, start = _memory(sum(sizes)), [], 0
-    for (count, dtype), size in zip(wanted, sizes, strict=True):
-        arrays.append(memory[start : start + count * np.dtype(dtype).itemsize].view(dtype))
-        start += size
-    return arrays
-
-
-def _memory(count: int) -> np.ndarray:
-    """So many bytes of zeros, in large pages where there are such: the processor finds its way among few of them."""
-    if count >= LARGE_PAGE // 4 and hasattr(mmap, "MADV_HUGEPAGE"):
-        pages = mmap.mmap(-1, count + LARGE_PAGE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-        with suppress(OSError):  # a system without: small ones do as well
-            pages.madvise(mmap.MADV_HUGEPAGE)
-        raw, unit = np.frombuffer(pages, np.uint8), LARGE_PAGE
-    else:
-        raw, unit = np.zeros(count + LINE, np.uint8), LINE
-    start = -raw.ctypes.data % unit
-    return raw[start : start + count]
+def aligned(count: int, dtype: Any) -> np.ndarray:
+    """`count` zeros, the first at the beginning of a line."""
+    size = np.dtype(dtype).itemsize
+    raw = np.zeros(count * size + LINE, np.uint8)
+    start = -raw.ctypes.data % LINE
+    return raw[start : start + count * size].view(dtype)
 
 
 def place(buffers: Mapping[int, tuple[int, int, int]], guard: int = 0) -> tuple[dict[int, int], int]:
