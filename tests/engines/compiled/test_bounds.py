@@ -80,6 +80,7 @@ def guards(engine):
 def guarded_run(training, byte):
     """The bytes of all that a run gives, with that byte in all guards, which stays there."""
     engine = training.compiled(guard=GUARD)
+    engine._tell()
     # the engine looks for NaN over the parameters with what is around them
     fill = {"_params": LARGE if byte == NAN else byte, "_gradient": LARGE if byte == NAN else byte}
     for name, guard in guards(engine):
@@ -201,6 +202,7 @@ for name, training in TRAININGS.items():
                 inside = Rows(*(copied(array, at_end) for array in (data.x, data.y, data.weight)))
                 plain, module.aligned = module.aligned, lambda count, dtype: walled(count, dtype, at_end)
                 engine = training.compiled(data=inside)
+                engine._tell()
                 module.aligned = plain
                 curve, params = training.run(engine, inside)
                 assert np.array_equal(curve, expected[0]) and np.array_equal(params.flat, expected[1].flat)

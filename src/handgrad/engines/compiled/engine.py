@@ -134,14 +134,7 @@ class CompiledEngine:
         self.packing = Packing(params.specs, graph, self.layout)
         self._units, self._kernel = addresses(real, self.layout.kind), train_kernel(real, self.layout.kind)
         self._guard = guard
-        length, moves = self.packing.length, self._optimizer not in (rules.SGD, rules.RMSPROP)
-        squares = self._optimizer in (rules.ADAM, rules.RMSPROP)
-        vector = lambda count: aligned(count + 2 * guard, real)  # noqa: E731
-        self._params, self._gradient = vector(length), vector(length)
-        self._first, self._second = vector(length * moves), vector(length * squares)
-        self._transposed, self._zeros = vector(program.transposed), vector(program.widest)
-        self._sums = vector(self.threads * program.sums)
-        self._work, self._sync = aligned(program.workspace, np.uint8), aligned(SYNC_BYTES // 8, np.int64)
+        self._params, self._transposed = self._vector(self.packing.length), self._vector(program.transposed)
         self._shares = np.zeros((self.threads, 8))
         self._state = np.zeros(2, np.int64)
         self._constants = np.array([regularizer.strength if regularizer else 0.0, clip_norm or 0.0, *numbers])
@@ -149,14 +142,28 @@ class CompiledEngine:
         self._y = np.ascontiguousarray(data.y, np.int64 if labels else real)
         self._weight = None if data.weight is None else np.ascontiguousarray(data.weight, real)
         self._key = np.zeros(2, np.uint64)
-        self._tell()
+        self._told = False
         self.steps = 0
         self._speed = 0.0  # steps a second
         self._read: Parameters | None = params
         self._specs = params.specs
 
+    def _vector(self, count: int) -> np.ndarray:
+        """Zeros, with the guards around them."""
+        return aligned(count + 2 * self._guard, self.layout.real)
+
     def _tell(self) -> None:
-        """What each call of the kernel is told that does not change from one to the next."""
+        """What each call of the kernel is told that does not change from one to the next, and the memory for it.
+
+        Before the first step, not at once: what the first parameters came in is free by then, and serves again.
+        """
+        length, moves = self.packing.length, self._optimizer not in (rules.SGD, rules.RMSPROP)
+        squares = self._optimizer in (rules.ADAM, rules.RMSPROP)
+        self._gradient, self._zeros = self._vector(length), self._vector(self.program.widest)
+        self._first, self._second = self._vector(length * moves), self._vector(length * squares)
+        self._sums = self._vector(self.threads * self.program.sums)
+        self._work, self._sync = aligned(self.program.workspace, np.uint8), aligned(SYNC_BYTES // 8, np.int64)
+        self._told = True
         p, at = self.program, lambda array: self._inner(array).ctypes.data
         self._program_arrays = (self._units.ctypes.data, p.code, p.numbers, p.pieces, p.reduced)
         self._shape = np.zeros(9, np.int64)
@@ -229,6 +236,9 @@ class CompiledEngine:
 
     def _run(self, data: Any, rows: np.ndarray, batch_size: int, before: int, history: np.ndarray) -> int:
         """The steps of those rows; returns how many were done. before: how many of the epoch's were done already."""
+        self._read = None
+        if not self._told:
+            self._tell()
         p = self.program
         x, index = data.x, rows
         y, weight = self._y, self._weight
@@ -249,7 +259,6 @@ class CompiledEngine:
         run = (*self._program_arrays, shape, base, index, pace, *ours, *self._addresses)
         # what the addresses in `base` are of, kept by each thread for as long as it runs
         keep = (x, y, weight, self._params, self._gradient, self._work)
-        self._read = None
         self._call(partial(_in_thread, self._kernel, run, keep))
         done = int(self._state[DONE])
         self.steps += done
