@@ -159,7 +159,7 @@ def _is_worth_it(params: Parameters, m: int) -> bool:
         return False
     if _work < LOOK and "numba" not in sys.modules:
         return False
-    from handgrad.engines.compiled.inference import kernel_is_cached
+    from handgrad.engines.compiled.kernels.predict import kernel_is_cached
 
     _ready[dtype] = kernel_is_cached(dtype.type)
     return _ready[dtype]

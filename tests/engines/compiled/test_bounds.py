@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from engines.compiled.trainings import Training
-from handgrad.engines.compiled.vectors import detected
+from handgrad.engines.compiled.kernels.vectors import detected
 from handgrad.layers import (
     GELU,
     GLU,

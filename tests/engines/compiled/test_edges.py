@@ -12,7 +12,7 @@ import handgrad as hg
 from engines.compiled.trainings import Training, assert_agree
 from handgrad.engines import choice
 from handgrad.engines.choice import step_threads
-from handgrad.engines.compiled.vectors import vectors
+from handgrad.engines.compiled.kernels.vectors import vectors
 from handgrad.errors import ValueRangeError
 from handgrad.layers import Linear, Quantile
 from handgrad.models import Sequential, mlp
@@ -85,7 +85,7 @@ def test_threads_follow_the_work(monkeypatch):
 
 
 def test_a_kind_that_the_processor_has_not(monkeypatch):
-    monkeypatch.setattr("handgrad.engines.compiled.vectors.available", lambda: ("dot",))
+    monkeypatch.setattr("handgrad.engines.compiled.kernels.vectors.available", lambda: ("dot",))
     monkeypatch.setenv("HANDGRAD_VECTORS", "avx2")
     with pytest.raises(
         ValueRangeError, match=r"HANDGRAD_VECTORS must be one of \('dot',\) on this processor, got 'avx2'"

@@ -13,7 +13,7 @@ import handgrad as hg
 from engines.architectures import models
 from handgrad.engines.compiled import inference
 from handgrad.engines.compiled.inference import BATCH, Forward
-from handgrad.engines.compiled.vectors import KINDS, SWITCH, detected
+from handgrad.engines.compiled.kernels.vectors import SWITCH, available, detected
 from handgrad.errors import UnsupportedError
 from layers.table import LAYERS
 
@@ -99,10 +99,8 @@ def test_any_width(real, tolerance, layout, few):
             assert_as_eager(forward, model, params, rows(11, (k,), real), tolerance, few=few)
 
 
-@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != detected().name])
+@pytest.mark.parametrize("kind", [kind for kind in available() if kind != detected().name])
 def test_other_vectors(kind, monkeypatch):
-    if KINDS[kind].bits > detected().bits:
-        pytest.skip(f"this processor has no {kind}")
     monkeypatch.setenv(SWITCH, kind)
     params = random_params(EVERYTHING, np.float64)
     forward = Forward(EVERYTHING, params.specs, (3, 4), np.float64, rows=24)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from engines.compiled.trainings import Training, assert_agree
-from handgrad.engines.compiled.vectors import KINDS, available, detected, vectors
+from handgrad.engines.compiled.kernels.vectors import KINDS, available, detected, vectors
 from handgrad.errors import ValueRangeError
 from handgrad.layers import L2, Dropout, LayerNorm, Linear, Poisson, ReLU, Softmax, SquaredError, SwiGLU, Tanh
 from handgrad.models import Residual, Sequential, mlp

@@ -12,11 +12,10 @@ import numpy as np
 
 import handgrad.layers as layers
 import handgrad.optim as optim
-from handgrad.engines.compiled import losses as kinds
-from handgrad.engines.compiled import optimizers as rules
 from handgrad.engines.compiled.graph import graph_of
-from handgrad.engines.compiled.layout import Layout, aligned
-from handgrad.engines.compiled.loop import (
+from handgrad.engines.compiled.kernels import losses as kinds
+from handgrad.engines.compiled.kernels import optimizers as rules
+from handgrad.engines.compiled.kernels.loop import (
     BAD_LOSS,
     BATCH,
     DONE,
@@ -31,10 +30,8 @@ from handgrad.engines.compiled.loop import (
     THREADS,
     train_kernel,
 )
-from handgrad.engines.compiled.lower import lower
-from handgrad.engines.compiled.memory import ABORT, SYNC_BYTES
-from handgrad.engines.compiled.packing import Packing
-from handgrad.engines.compiled.program import (
+from handgrad.engines.compiled.kernels.memory import ABORT, SYNC_BYTES
+from handgrad.engines.compiled.kernels.program import (
     GRADIENT,
     INPUTS,
     KEY,
@@ -48,8 +45,11 @@ from handgrad.engines.compiled.program import (
     WORK,
     ZEROS,
 )
-from handgrad.engines.compiled.units import addresses
-from handgrad.engines.compiled.vectors import vectors
+from handgrad.engines.compiled.kernels.units import addresses
+from handgrad.engines.compiled.kernels.vectors import vectors
+from handgrad.engines.compiled.layout import Layout, aligned
+from handgrad.engines.compiled.lower import lower
+from handgrad.engines.compiled.packing import Packing
 from handgrad.engines.eager import EagerEngine, diverged
 from handgrad.errors import UnsupportedError
 from handgrad.layers import L2, Layer, Loss, Parameters

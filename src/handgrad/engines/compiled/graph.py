@@ -8,7 +8,16 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import handgrad.layers as layers
-from handgrad.engines.compiled.elementwise import GELU, GELU_TANH, IDENTITY, LEAKY_RELU, RELU, SIGMOID, SWISH, TANH
+from handgrad.engines.compiled.kernels.elementwise import (
+    GELU,
+    GELU_TANH,
+    IDENTITY,
+    LEAKY_RELU,
+    RELU,
+    SIGMOID,
+    SWISH,
+    TANH,
+)
 from handgrad.errors import UnsupportedError
 from handgrad.layers import Layer
 from handgrad.models import Residual, Sequential

@@ -10,29 +10,31 @@ from typing import Any
 
 import numpy as np
 
-from handgrad.engines.compiled import program as p
-from handgrad.engines.compiled import units
-from handgrad.engines.compiled.cache import compiled, is_cached
-from handgrad.engines.compiled.elementwise import IDENTITY, RELU
 from handgrad.engines.compiled.graph import Graph, graph_of
-from handgrad.engines.compiled.layout import LINE, Layout
+from handgrad.engines.compiled.kernels import calls
+from handgrad.engines.compiled.kernels import program as p
+from handgrad.engines.compiled.kernels.elementwise import IDENTITY, RELU
+from handgrad.engines.compiled.kernels.predict import (
+    BATCH,
+    FINITE,
+    INDEX,
+    N_IN,
+    N_OUT,
+    OUTWARD,
+    PACKED,
+    SCORES,
+    predict_kernel,
+)
+from handgrad.engines.compiled.kernels.program import Program
+from handgrad.engines.compiled.kernels.units import addresses
+from handgrad.engines.compiled.kernels.vectors import LINE, vectors
+from handgrad.engines.compiled.layout import Layout
 from handgrad.engines.compiled.lower import lower
-from handgrad.engines.compiled.memory import pointer
-from handgrad.engines.compiled.options import INNER
 from handgrad.engines.compiled.packing import Packing
-from handgrad.engines.compiled.program import INPUTS, KEY, PARAMS, WORK, ZEROS, Program
-from handgrad.engines.compiled.single import product
-from handgrad.engines.compiled.vectors import Vectors, vectors
 from handgrad.errors import UnsupportedError
 from handgrad.layers import Layer, Parameter
 
 REALS = (np.float32, np.float64)
-# What a run is told, `shape`: rows of a block, features in and out, where the scores are, whether the parameters are
-# packed, and then the index of a block's rows, which is 0, 1, 2 and so on.
-BATCH, N_IN, N_OUT, SCORES, PACKED, INDEX = range(6)
-OUTWARD = p.ADD  # of a linear instruction, which has no use of its own for that field: the weight is (n, k)
-FINITE = -1  # the kernel's answer when all inputs are finite; else the first row of a block that holds one that is not
-
 # Rows of a block: whole tiles of any kind of vector, few enough for most of them to stay in the second cache, and many
 # enough for the weights to be read seldom where they do not. And the fewest, where so many would take ROOM bytes.
 ROWS, FEWEST, ROOM = 96, 12, 2**25
@@ -41,97 +43,6 @@ CONVERTED = 8e6  # bytes of rows that are converted at a time
 ELEMENT = 16  # multiplications that the work on each number between products costs as much as
 # Rows up to which one after the other is faster than a block: where the parameters must be packed for it, or are.
 FEW, FEW_PACKED = 10, 2
-
-
-def _predict(real: Any, kind: Vectors) -> Any:
-    """The entry point, for one dtype and kind of vector."""
-    from numba import njit
-
-    run_forward, one_row, at = units.call(units.FORWARD), product(real), pointer(real)
-    size, panel, zero = np.dtype(real).itemsize, kind.panel(real), real(0)
-    largest = np.finfo(real).max
-
-    @njit(**INNER)
-    def finite(x_at, count):  # type: ignore[no-untyped-def]
-        x, bad = at(x_at), 0
-        for i in range(count):
-            bad += 0 if abs(x[i]) <= largest else 1
-        return bad == 0
-
-    @njit(**INNER)
-    def copy_out(scores_at, n, m, out_at):  # type: ignore[no-untyped-def]
-        scores, out = at(scores_at), at(out_at)
-        stride = panel if panel else n
-        for q in range(0, n, stride):
-            for i in range(m):
-                for j in range(min(stride, n - q)):
-                    out[i * n + q + j] = scores[q * m + i * stride + j]
-
-    def predict(kernels, code, numbers, shape, zeros, params, x, out, room):  # type: ignore[no-untyped-def]
-        """The scores of x (m, n_in) into out (m, n_out), a block of rows at a time. Returns FINITE, or where x is not.
-
-        kernels: where the units are. code, numbers: the program's. params: the flat vector, packed; or as it is, for a
-        program of blocks of one row. zeros: for the widest matrix. room: the workspace, this call's own; made by the
-        caller, as Numba would free an array of this function's once its address, all that is used of it, was taken.
-        """
-        batch, n_in, n_out, packed = shape[BATCH], shape[N_IN], shape[N_OUT], shape[PACKED] != 0
-        index = shape.ctypes.data + INDEX * 8
-        base = np.zeros(KEY + 1, np.int64)  # in use up to the end, as the loop comes back to it
-        work = (room.ctypes.data + LINE - 1) // LINE * LINE
-        base[WORK], base[PARAMS], base[ZEROS] = work, params.ctypes.data, zeros.ctypes.data
-        for start in range(0, len(x), batch):
-            m = min(batch, len(x) - start)
-            rows = x.ctypes.data + start * n_in * size
-            if not finite(rows, m * n_in):
-                return start
-            base[INPUTS] = rows
-            c = 0
-            while c < len(code):
-                if packed or code[c, p.OP] != p.LINEAR:
-                    end = len(code) if packed else c + 1
-                    run_forward(
-                        kernels,
-                        *(kernels, code.ctypes.data, numbers.ctypes.data, c, end, base.ctypes.data, index),
-                        *(m, 0, m, 0),
-                    )
-                    c = end
-                    continue
-                n, y = code[c, p.N], work + code[c, p.C]
-                bias = base[PARAMS] + code[c, p.BIAS] * size if code[c, p.BIAS] >= 0 else 0
-                weight = base[PARAMS] + code[c, p.WEIGHT] * size
-                one_row(work + code[c, p.A], code[c, p.K], weight, n, code[c, OUTWARD] != 0, bias, y)
-                if code[c, p.MODE] == RELU:
-                    numbers_of_y = at(y)
-                    for j in range(n):
-                        value = numbers_of_y[j]
-                        numbers_of_y[j] = zero if value <= zero else value  # NaN stays
-                c += 1
-            copy_out(work + shape[SCORES], n_out, m, out.ctypes.data + start * n_out * size)
-        return FINITE
-
-    return predict
-
-
-def _entry(real: Any, kind: Vectors) -> tuple[str, Any]:
-    """The kernel's name and signature."""
-    from numba import from_dtype, types
-
-    matrix, dtype = lambda t: types.Array(t, 2, "C"), from_dtype(np.dtype(real))
-    vector = lambda t: types.Array(t, 1, "C")  # noqa: E731
-    program = (types.int64, matrix(types.int64), matrix(types.float64), vector(types.int64))
-    data = (vector(dtype), vector(dtype), matrix(dtype), matrix(dtype), vector(types.uint8))
-    return f"predict_{np.dtype(real).name}_{kind.name}", types.int64(*program, *data)
-
-
-def predict_kernel(real: Any, kind: Vectors) -> Any:
-    """The compiled pass: from the cache, or compiled now. See `_predict`."""
-    name, signature = _entry(real, kind)
-    return compiled(name, lambda: _predict(real, kind), signature)
-
-
-def kernel_is_cached(real: Any) -> bool:
-    """Whether the kernel for this machine is on the disk. It comes last, so that the units are there if it is."""
-    return is_cached(*_entry(real, vectors()))
 
 
 class Forward:
@@ -156,7 +67,7 @@ class Forward:
         if rows is None:
             rows = min(ROWS, max(FEWEST, ROOM // one.workspace // FEWEST * FEWEST))
         many = lower(graph, specs, layout, rows)
-        self._units = units.addresses(real, layout.kind, units.FOR_PREDICTION)
+        self._units = addresses(real, layout.kind, calls.FOR_PREDICTION)
         self._kernel = predict_kernel(real, layout.kind)
         kernels = self._units.ctypes.data
         zeros = np.zeros(max(graph.widths), real)

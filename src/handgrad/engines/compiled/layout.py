@@ -13,9 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from handgrad.engines.compiled.vectors import Vectors
-
-LINE = 64  # bytes of a line of the cache, on which matrices begin
+from handgrad.engines.compiled.kernels.vectors import LINE, Vectors
 
 
 @dataclass(frozen=True)

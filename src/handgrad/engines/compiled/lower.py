@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from handgrad.engines.compiled import program as p
-from handgrad.engines.compiled.elementwise import IDENTITY, RELU
 from handgrad.engines.compiled.graph import Graph, Step
+from handgrad.engines.compiled.kernels import program as p
+from handgrad.engines.compiled.kernels.elementwise import IDENTITY, RELU
+from handgrad.engines.compiled.kernels.program import Program
+from handgrad.engines.compiled.kernels.tiles import LOCAL, MASK, STORE, SUMS
 from handgrad.engines.compiled.layout import Layout, place
-from handgrad.engines.compiled.program import Program
-from handgrad.engines.compiled.tiles import LOCAL, MASK, STORE, SUMS
 from handgrad.layers import Parameter
 
 Instruction = dict[Any, Any]

@@ -9,7 +9,7 @@ import pytest
 from numba import types
 from numba.core import event
 
-from handgrad.engines.compiled import cache
+from handgrad.engines.compiled.kernels import cache
 
 SIGNATURE = types.int64(types.int64)
 DAY = 24 * 3600
@@ -19,7 +19,7 @@ posix = pytest.mark.skipif(os.name != "posix", reason="owners and permissions of
 # the kernels took to get, and whether Numba had been imported by then.
 SCRIPT = '''
 import json, os, sys, time
-from handgrad.engines.compiled import cache
+from handgrad.engines.compiled.kernels import cache
 early = "numba" in sys.modules
 from llvmlite import ir
 from numba import njit, types

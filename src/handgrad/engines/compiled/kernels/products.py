@@ -9,10 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from handgrad.engines.compiled.layout import LINE
-from handgrad.engines.compiled.options import INLINE
-from handgrad.engines.compiled.tiles import COLUMN_LINES, ROW_LINES, UNROLL, column_tile, row_tile
-from handgrad.engines.compiled.vectors import Vectors
+from handgrad.engines.compiled.kernels.options import INLINE
+from handgrad.engines.compiled.kernels.tiles import COLUMN_LINES, ROW_LINES, UNROLL, column_tile, row_tile
+from handgrad.engines.compiled.kernels.vectors import LINE, Vectors
 
 CHUNK = 128  # samples of two panels that stay in the first cache together, while a weight's gradient sums over them
 
@@ -26,12 +25,11 @@ def products(real: Any, kind: Vectors) -> SimpleNamespace:
 
     def strip(tile: Callable[..., Any], vectors: int, whole: bool, a_row: int, lines: int) -> Callable[..., None]:
         """m rows of C: tall tiles, then short ones, then single rows. a_row: bytes from a row's A to the next row's."""
-        heights = {2: (kind.tall, kind.short), 1: (2 * kind.short, kind.short)}[vectors]
-        tall, short = heights
-        big, small, single = (tile(real, kind, rows, vectors, whole) for rows in (*heights, 1))
+        tall, short = (kind.tall if vectors == 2 else 2 * kind.short), kind.short
+        big, small, single = (tile(real, kind, rows, vectors, whole) for rows in (tall, short, 1))
 
         @njit(**INLINE)
-        def run(A, a_panel, k, B, b_row, ahead, C, c_row, m, start, add, saved, sums, tail, mode):  # type: ignore[no-untyped-def]
+        def run(A, a_panel, k, B, b_row, ahead, C, c_row, m, start, add, saved, sums, tail, mode):
             talls = m // tall
             if talls > 0 and m % tall < short and m % tall + tall >= 2 * short:
                 talls -= 1  # two short tiles in place of a tall one and many single rows
@@ -53,43 +51,22 @@ def products(real: Any, kind: Vectors) -> SimpleNamespace:
         return run
 
     rows_whole = strip(row_tile, 2, True, size * panel, ROW_LINES)
-    rows_2, rows_1 = (
-        strip(row_tile, 2, False, size * panel, ROW_LINES),
-        strip(row_tile, 1, False, size * panel, ROW_LINES),
-    )
-    columns_2, columns_1 = (
-        strip(column_tile, 2, False, size, COLUMN_LINES),
-        strip(column_tile, 1, False, size, COLUMN_LINES),
-    )
+    rows_2 = strip(row_tile, 2, False, size * panel, ROW_LINES)
+    rows_1 = strip(row_tile, 1, False, size * panel, ROW_LINES)
+    columns_2 = strip(column_tile, 2, False, size, COLUMN_LINES)
+    columns_1 = strip(column_tile, 1, False, size, COLUMN_LINES)
 
-    def by_rows(A, a_panel, k, B, w, C, m, start, add, saved, sums, mode):  # type: ignore[no-untyped-def]
+    def by_rows(A, a_panel, k, B, w, C, m, start, add, saved, sums, mode):
         """C[m, w] = start + A[m, k] B[k, w], B a panel of a weight."""
+        b_row, row, ahead = w * size, panel * size, B + k * w * size
         if w == panel:
-            rows_whole(
-                A, a_panel, k, B, w * size, B + k * w * size, C, w * size, m, start, add, saved, sums, lanes, mode
-            )
+            rows_whole(A, a_panel, k, B, b_row, ahead, C, row, m, start, add, saved, sums, lanes, mode)
         elif w > lanes:
-            rows_2(
-                A,
-                a_panel,
-                k,
-                B,
-                w * size,
-                B + k * w * size,
-                C,
-                panel * size,
-                m,
-                start,
-                add,
-                saved,
-                sums,
-                w - lanes,
-                mode,
-            )
+            rows_2(A, a_panel, k, B, b_row, ahead, C, row, m, start, add, saved, sums, w - lanes, mode)
         else:
-            rows_1(A, a_panel, k, B, w * size, B + k * w * size, C, panel * size, m, start, add, saved, sums, w, mode)
+            rows_1(A, a_panel, k, B, b_row, ahead, C, row, m, start, add, saved, sums, w, mode)
 
-    def by_columns(A, rows, B, w, C, m, add, zeros):  # type: ignore[no-untyped-def]
+    def by_columns(A, rows, B, w, C, m, add, zeros):
         """C[rows, w] = A[m, rows]^T B[m, w], A and B a panel each, C part of a panel of a weight's gradient."""
         row = panel * size
         for s in range(0, m, CHUNK):

@@ -7,17 +7,26 @@ from typing import Any
 
 import numpy as np
 
-from handgrad.engines.compiled import program as p
-from handgrad.engines.compiled import units
-from handgrad.engines.compiled.elementwise import IDENTITY, RELU, elementwise
-from handgrad.engines.compiled.layout import LINE
-from handgrad.engines.compiled.memory import pointer, prefetch
-from handgrad.engines.compiled.options import INLINE, INNER
-from handgrad.engines.compiled.program import GRADIENT, INPUTS, KEY, PARAMS, TARGETS, TRANSPOSED, WEIGHTS, WORK, ZEROS
-from handgrad.engines.compiled.tiles import LOCAL, MASK, STORE
-from handgrad.engines.compiled.tiles import RELU as RELU_TILE
-from handgrad.engines.compiled.units import call
-from handgrad.engines.compiled.vectors import Vectors
+from handgrad.engines.compiled.kernels import calls
+from handgrad.engines.compiled.kernels import program as p
+from handgrad.engines.compiled.kernels.calls import call
+from handgrad.engines.compiled.kernels.elementwise import IDENTITY, RELU, elementwise
+from handgrad.engines.compiled.kernels.memory import pointer, prefetch
+from handgrad.engines.compiled.kernels.options import INLINE, INNER
+from handgrad.engines.compiled.kernels.program import (
+    GRADIENT,
+    INPUTS,
+    KEY,
+    PARAMS,
+    TARGETS,
+    TRANSPOSED,
+    WEIGHTS,
+    WORK,
+    ZEROS,
+)
+from handgrad.engines.compiled.kernels.tiles import LOCAL, MASK, STORE
+from handgrad.engines.compiled.kernels.tiles import RELU as RELU_TILE
+from handgrad.engines.compiled.kernels.vectors import LINE, Vectors
 
 # Bytes of a product's left operand that are taken at a time, to stay in the second cache while all panels of the right
 # one pass; and a number of rows that whole tiles of any kind of vector make up.
@@ -40,11 +49,11 @@ def forward(real: Any, kind: Vectors) -> Any:
     size, panel = np.dtype(real).itemsize, kind.panel(real)
     e, prefetch_line = elementwise(real), prefetch()
     join_gate, copy, drop = e.join_gate, e.copy, e.drop
-    by_rows, activate, keep = call(units.BY_ROWS), call(units.ACTIVATE), call(units.KEEP)
-    softmax, normalize = call(units.SOFTMAX), call(units.NORMALIZE)
+    by_rows, activate, keep = call(calls.BY_ROWS), call(calls.ACTIVATE), call(calls.KEEP)
+    softmax, normalize = call(calls.SOFTMAX), call(calls.NORMALIZE)
 
     @njit(**INNER)
-    def gather(x_at, n, index_at, y_at, stride, distance, first, last):  # type: ignore[no-untyped-def]
+    def gather(x_at, n, index_at, y_at, stride, distance, first, last):
         x, y, index = at(x_at), at(y_at), integers(index_at)
         for i in range(first, last):
             if i + SOON < last:  # rows are anywhere in memory: the processor cannot guess which is the next
@@ -61,7 +70,7 @@ def forward(real: Any, kind: Vectors) -> Any:
                     for j in range(min(stride, n - q)):
                         y[place + j] = x[row + q + j]
 
-    def run(kernels, code, numbers, begin, end, base_at, index_at, m, first, last, drawn):  # type: ignore[no-untyped-def]
+    def run(kernels, code, numbers, begin, end, base_at, index_at, m, first, last, drawn):
         base = integers(base_at)
         work, params = base[WORK], base[PARAMS]
         count, none = last - first, np.int64(0)  # typed, as a literal would make Numba compile a function for itself
@@ -136,14 +145,14 @@ def backward(real: Any, kind: Vectors) -> Any:
 
     size, panel = np.dtype(real).itemsize, kind.panel(real)
     integers, floats = pointer(np.int64), pointer(np.float64)
-    by_rows, by_columns, loss = call(units.BY_ROWS), call(units.BY_COLUMNS), call(units.LOSS)
-    softmax_back, normalize_back = call(units.SOFTMAX_BACK), call(units.NORMALIZE_BACK)
+    by_rows, by_columns, loss = call(calls.BY_ROWS), call(calls.BY_COLUMNS), call(calls.LOSS)
+    softmax_back, normalize_back = call(calls.SOFTMAX_BACK), call(calls.NORMALIZE_BACK)
     e = elementwise(real)
     copy, times, part_gate = e.copy, e.times, e.part_gate
     where_positive, column_sums = e.where_positive, e.column_sums
 
     @njit(**INLINE)
-    def weight_gradient(kernels, a, k, b, n, out, m, add, zeros, thread, threads):  # type: ignore[no-untyped-def]
+    def weight_gradient(kernels, a, k, b, n, out, m, add, zeros, thread, threads):
         # Blocks of one panel of A by one of B, shared out among the threads. They go through as many panels of B as
         # stay in the second cache, with each panel of A, before they come to the next ones.
         k_width, n_width = (panel, panel) if panel else (k, n)
@@ -160,7 +169,7 @@ def backward(real: Any, kind: Vectors) -> Any:
             target = out + (j * k + q * w) * size
             by_columns(kernels, a + q * m * size, height, b + j * m * size, w, target, m, add, zeros)
 
-    def run(kernels, code, numbers, begin, end, base_at, index_at, m, first, last, sums_at, thread, threads):  # type: ignore[no-untyped-def]
+    def run(kernels, code, numbers, begin, end, base_at, index_at, m, first, last, sums_at, thread, threads):
         base = integers(base_at)
         work, zeros = base[WORK], base[ZEROS]
         count = last - first

@@ -10,8 +10,8 @@ from numba import types
 from numba.core import config
 from numba.extending import intrinsic
 
-from engines.compiled.kernels import DAY, SIGNATURE, compiles, finish, forget, only_file, plus_one, start
-from handgrad.engines.compiled import cache
+from engines.compiled.kernels.small import DAY, SIGNATURE, compiles, finish, forget, only_file, plus_one, start
+from handgrad.engines.compiled.kernels import cache
 
 pytestmark = pytest.mark.usefixtures("folder")
 

@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from handgrad.engines.compiled.functions import functions
-from handgrad.engines.compiled.memory import pointer
+from handgrad.engines.compiled.kernels.functions import functions
+from handgrad.engines.compiled.kernels.memory import pointer
 
 
 @cache
@@ -22,7 +22,7 @@ def rows(real: Any) -> SimpleNamespace:
     zero, one = real(0), real(1)
     tiny = real(np.finfo(real).smallest_normal)
 
-    def softmax(x_at, p_at, n, stride, distance, first, end, temperature):  # type: ignore[no-untyped-def]
+    def softmax(x_at, p_at, n, stride, distance, first, end, temperature):
         """p = softmax(x / temperature)."""
         x, p = at(x_at), at(p_at)
         temperature = real(temperature)
@@ -45,7 +45,7 @@ def rows(real: Any) -> SimpleNamespace:
                 for j in range(min(stride, n - q)):
                     p[r + j] /= total
 
-    def softmax_back(p_at, dy_at, dx_at, n, stride, distance, first, end, temperature, add):  # type: ignore[no-untyped-def]
+    def softmax_back(p_at, dy_at, dx_at, n, stride, distance, first, end, temperature, add):
         """dx = p (dy - sum of p dy) / temperature."""
         p, dy, dx = at(p_at), at(dy_at), at(dx_at)
         temperature = real(temperature)
@@ -61,7 +61,7 @@ def rows(real: Any) -> SimpleNamespace:
                     old = dx[r + j] if add else zero
                     dx[r + j] = old + p[r + j] * (dy[r + j] - total) / temperature
 
-    def normalize(x_at, y_at, normal_at, scales_at, scale_at, shift_at, n, stride, distance, first, end, epsilon):  # type: ignore[no-untyped-def]
+    def normalize(x_at, y_at, normal_at, scales_at, scale_at, shift_at, n, stride, distance, first, end, epsilon):
         """y = scale * normal + shift, normal = (x - mean) / sqrt(variance + epsilon); scales: 1 / root of each row.
 
         Rows are measured in units of their largest number, where that is above 1, so that no square overflows.
@@ -100,7 +100,7 @@ def rows(real: Any) -> SimpleNamespace:
                     normal[r + j] = z
                     y[r + j] = z * scale[q + j] + shift[q + j]
 
-    def normalize_back(  # type: ignore[no-untyped-def]
+    def normalize_back(
         normal_at, scales_at, dy_at, dx_at, scale_at, dscale_at, dshift_at, n, stride, distance, first, end, dx_too, add
     ):
         """dx = (u - mean(u) - normal mean(u normal)) / root, u = dy scale; dscale and dshift are added to."""

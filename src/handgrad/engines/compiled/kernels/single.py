@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from handgrad.engines.compiled.memory import pointer
-from handgrad.engines.compiled.options import INNER
+from handgrad.engines.compiled.kernels.memory import pointer
+from handgrad.engines.compiled.kernels.options import INNER
 
 
 def product(real: Any) -> Any:
@@ -23,7 +23,7 @@ def product(real: Any) -> Any:
     at, size, zero = pointer(real), np.dtype(real).itemsize, real(0)
 
     @njit(**INNER)
-    def inward(x_at, k, w_at, n, y_at):  # type: ignore[no-untyped-def]
+    def inward(x_at, k, w_at, n, y_at):
         """y += x W. Eight rows of W at a time, so that y is read and written once for them all."""
         x, y = at(x_at), at(y_at)
         p = 0
@@ -41,7 +41,7 @@ def product(real: Any) -> Any:
             p += 1
 
     @njit(**INNER)
-    def outward_product(x_at, k, w_at, n, y_at):  # type: ignore[no-untyped-def]
+    def outward_product(x_at, k, w_at, n, y_at):
         """y += W x. Four rows of W at a time, so that x is read once for them all."""
         x, y = at(x_at), at(y_at)
         j = 0
@@ -66,7 +66,7 @@ def product(real: Any) -> Any:
             j += 1
 
     @njit(**INNER)
-    def run(x_at, k, w_at, n, outward, bias_at, y_at):  # type: ignore[no-untyped-def]
+    def run(x_at, k, w_at, n, outward, bias_at, y_at):
         bias, y = at(bias_at), at(y_at)
         for j in range(n):
             y[j] = bias[j] if bias_at != 0 else zero

@@ -7,14 +7,14 @@ from typing import Any
 
 import numpy as np
 
-from handgrad.engines.compiled import memory, units
-from handgrad.engines.compiled.cache import compiled
-from handgrad.engines.compiled.memory import barrier, pointer
-from handgrad.engines.compiled.optimizers import CLIP, PENALTY, optimizers
-from handgrad.engines.compiled.options import INNER
-from handgrad.engines.compiled.program import GRADIENT, PARAMS, SUMS_AT
-from handgrad.engines.compiled.units import call
-from handgrad.engines.compiled.vectors import Vectors
+from handgrad.engines.compiled.kernels import calls, memory
+from handgrad.engines.compiled.kernels.cache import compiled
+from handgrad.engines.compiled.kernels.calls import call
+from handgrad.engines.compiled.kernels.memory import barrier, pointer
+from handgrad.engines.compiled.kernels.optimizers import CLIP, PENALTY, optimizers
+from handgrad.engines.compiled.kernels.options import INNER
+from handgrad.engines.compiled.kernels.program import GRADIENT, PARAMS, SUMS_AT
+from handgrad.engines.compiled.kernels.vectors import Vectors
 
 # What a run is told, `shape`: instructions up to the loss and up to those by columns, samples a batch, random numbers
 # a sample draws, those drawn before the first step, numbers of a thread's sums, parameters, which optimizer, threads.
@@ -35,7 +35,7 @@ def updates(real: Any, kind: Vectors) -> tuple[Any, Any, Any]:
     at = pointer(real)
 
     @njit(**INNER)
-    def penalty(pieces, params, strength, thread, threads):  # type: ignore[no-untyped-def]
+    def penalty(pieces, params, strength, thread, threads):
         """The penalty on the weights."""
         total = 0.0
         for c in range(len(pieces)):
@@ -46,7 +46,7 @@ def updates(real: Any, kind: Vectors) -> tuple[Any, Any, Any]:
         return total
 
     @njit(**INNER)
-    def norm(pieces, params, gradient, strength, thread, threads):  # type: ignore[no-untyped-def]
+    def norm(pieces, params, gradient, strength, thread, threads):
         """Adds the penalty's gradient, and returns the sum of the squares of the whole."""
         total = 0.0
         for c in range(len(pieces)):
@@ -59,7 +59,7 @@ def updates(real: Any, kind: Vectors) -> tuple[Any, Any, Any]:
         return total
 
     @njit(**INNER)
-    def shrink(pieces, gradient, factor, thread, threads):  # type: ignore[no-untyped-def]
+    def shrink(pieces, gradient, factor, thread, threads):
         """The gradient times the factor."""
         for c in range(len(pieces)):
             length = pieces[c, 1] * pieces[c, 2]
@@ -73,9 +73,9 @@ def updates(real: Any, kind: Vectors) -> tuple[Any, Any, Any]:
 
 def _train(real: Any, kind: Vectors) -> Any:
     """The entry point, for one dtype and kind of vector."""
-    run_forward, run_backward = call(units.FORWARD), call(units.BACKWARD)
+    run_forward, run_backward = call(calls.FORWARD), call(calls.BACKWARD)
     penalty_of, norm_of, shrink = updates(real, kind)
-    update = call(units.UPDATE)
+    update = call(calls.UPDATE)
     scaled_norm, at, wait = optimizers(real, kind).scaled_norm, pointer(real), barrier()
     wide, flush = memory.wide(), memory.flush()
     size, short, zero = np.dtype(real).itemsize, max(kind.short, 1), real(0)
@@ -83,7 +83,7 @@ def _train(real: Any, kind: Vectors) -> Any:
     largest = float(np.finfo(np.float64).max)
     lost, trusted = float(np.finfo(real).smallest_normal), float(np.finfo(real).eps)
 
-    def train(  # type: ignore[no-untyped-def]
+    def train(
         kernels,
         code,
         numbers,

@@ -9,8 +9,8 @@ import pytest
 from numba import njit
 from scipy import special
 
-from handgrad.engines.compiled.functions import functions
-from handgrad.engines.compiled.options import ENTRY
+from handgrad.engines.compiled.kernels.functions import functions
+from handgrad.engines.compiled.kernels.options import ENTRY
 
 REALS = (np.float32, np.float64)
 # float64's NumPy and SciPy for float32, and mpmath for float64; and the bounds that the docstrings state, in ulp.

@@ -2,7 +2,7 @@
 
 import pytest
 
-from engines.compiled.kernels import forget
+from engines.compiled.kernels.small import forget
 
 
 @pytest.fixture

@@ -26,7 +26,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from handgrad.engines.compiled.options import ENTRY
+from handgrad.engines.compiled.kernels.options import ENTRY
 from handgrad.errors import UnsupportedError
 
 Kernel = Callable[..., Any]

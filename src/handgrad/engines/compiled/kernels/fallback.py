@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from handgrad.engines.compiled.memory import pointer
-from handgrad.engines.compiled.tiles import MASK, RELU, STORE, SUMS
+from handgrad.engines.compiled.kernels.memory import pointer
+from handgrad.engines.compiled.kernels.tiles import MASK, RELU, STORE, SUMS
 
 
 @cache
@@ -19,7 +19,7 @@ def products(real: Any) -> SimpleNamespace:
 
     at, zero = pointer(real), real(0)
 
-    def by_rows(A, a_panel, k, B, w, C, m, start, add, saved, sums, mode):  # type: ignore[no-untyped-def]
+    def by_rows(A, a_panel, k, B, w, C, m, start, add, saved, sums, mode):
         product = np.dot(carray(at(A), (m, k)), carray(at(B), (k, w)))
         c, first, s, total = at(C), at(start), at(saved), at(sums)
         for i in range(m):
@@ -35,7 +35,7 @@ def products(real: Any) -> SimpleNamespace:
                 if mode >= SUMS:
                     total[j] += value
 
-    def by_columns(A, rows, B, w, C, m, add, zeros):  # type: ignore[no-untyped-def]
+    def by_columns(A, rows, B, w, C, m, add, zeros):
         product = np.dot(carray(at(A), (m, rows)).T, carray(at(B), (m, w)))
         c = carray(at(C), (rows, w))
         if add:

@@ -15,8 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from handgrad.engines.compiled.layout import LINE
-from handgrad.engines.compiled.vectors import Vectors
+from handgrad.engines.compiled.kernels.vectors import LINE, Vectors
 
 # Lines that a tile asks for in UNROLL steps, so that the next panel of B has come by the time it is needed: a panel
 # goes by some ten tiles of rows, or three of columns.
@@ -78,12 +77,12 @@ def _tile(
     align = ir.Constant(i32, size)
 
     @intrinsic
-    def tile(typing, A, a_panel, k, B, b_row, ahead, C, c_row, start, add, saved, sums, tail, mode):  # type: ignore[no-untyped-def]
-        def codegen(context, b, signature, args):  # type: ignore[no-untyped-def]
+    def tile(typing, A, a_panel, k, B, b_row, ahead, C, c_row, start, add, saved, sums, tail, mode):
+        def codegen(context, b, signature, args):
             A, a_panel, k, B, b_row, ahead, C, c_row, start, add, saved, sums, tail, mode = args
             word = A.type
 
-            def function(name, result, *arguments):  # type: ignore[no-untyped-def]
+            def function(name, result, *arguments):
                 return cgutils.get_or_insert_function(b.module, ir.FunctionType(result, arguments), name)
 
             pointer = vec.as_pointer()
@@ -94,7 +93,7 @@ def _tile(
             prefetch = function("llvm.prefetch.p0", ir.VoidType(), byte, i32, i32, i32)
             first = ir.Constant(ir.VectorType(i32, lanes), [0] * lanes)
 
-            def splat(value):  # type: ignore[no-untyped-def]
+            def splat(value):
                 undefined = ir.Constant(ir.VectorType(value.type, lanes), ir.Undefined)
                 one = b.insert_element(undefined, value, ir.Constant(i32, 0))
                 return b.shuffle_vector(one, undefined, first)
@@ -102,23 +101,23 @@ def _tile(
             lane = ir.Constant(ir.VectorType(word, lanes), list(range(lanes)))
             mask = b.icmp_signed("<", lane, splat(tail))
 
-            def at(address, v):  # type: ignore[no-untyped-def]
+            def at(address, v):
                 return b.inttoptr(b.add(address, word(size * lanes * v)), pointer)
 
-            def load(address, v, whole=whole_c):  # type: ignore[no-untyped-def]
+            def load(address, v, whole=whole_c):
                 if v == vectors - 1 and not whole:
                     return b.call(masked_load, [at(address, v), align, mask, zero])
                 value = b.load(at(address, v))
                 value.align = size
                 return value
 
-            def store(value, address, v):  # type: ignore[no-untyped-def]
+            def store(value, address, v):
                 if v == vectors - 1 and not whole_c:
                     b.call(masked_store, [value, at(address, v), align, mask])
                 else:
                     b.store(value, at(address, v)).align = size
 
-            def broadcast(address, distance):  # type: ignore[no-untyped-def]
+            def broadcast(address, distance):
                 value = b.load(b.inttoptr(b.add(address, word(size * distance)), number.as_pointer()))
                 value.align = size
                 return splat(value)
@@ -142,7 +141,7 @@ def _tile(
             bias = [load(start, v) for v in range(vectors)]
             b.branch(outer)
 
-            def join(*states):  # type: ignore[no-untyped-def]
+            def join(*states):
                 """The state of the loops at the head of a block, into which each (block, state) flows."""
                 joined = [b.phi(value.type) for value in states[0][1]]
                 for source, state in states:
@@ -150,11 +149,11 @@ def _tile(
                         phi.add_incoming(value, source)
                 return joined
 
-            def flow(phi, source, state):  # type: ignore[no-untyped-def]
+            def flow(phi, source, state):
                 for one, value in zip(phi, state, strict=True):
                     one.add_incoming(value, source)
 
-            def step(a, right_row, sums):  # type: ignore[no-untyped-def]
+            def step(a, right_row, sums):
                 right = [load(right_row, v, whole_b) for v in range(vectors)]
                 new = []
                 for r in range(rows):

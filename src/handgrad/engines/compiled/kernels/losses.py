@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from handgrad.engines.compiled.functions import functions
-from handgrad.engines.compiled.memory import pointer, wide
-from handgrad.engines.compiled.options import INLINE
-from handgrad.engines.compiled.vectors import Vectors
+from handgrad.engines.compiled.kernels.functions import functions
+from handgrad.engines.compiled.kernels.memory import pointer, wide
+from handgrad.engines.compiled.kernels.options import INLINE
+from handgrad.engines.compiled.kernels.vectors import Vectors
 
 HINGE, CROSS_ENTROPY, SOFT_CROSS_ENTROPY, BINARY_CROSS_ENTROPY, SQUARED_ERROR, HUBER, POISSON, QUANTILE = range(8)
 LARGE = 1e200  # of a product of sums of exponentials, which as many classes as there can be do not overflow
@@ -32,7 +32,7 @@ def losses(real: Any, kind: Vectors) -> Callable[..., float]:
     zero, half, one, two = real(0), real(0.5), real(1), real(2)
 
     @njit(**INLINE)
-    def of_outputs(code, a, rest, s, r, y, t, w, d, factor):  # type: ignore[no-untyped-def]
+    def of_outputs(code, a, rest, s, r, y, t, w, d, factor):
         """The sum over w outputs of a loss of numbers; their gradients times factor go to d. rest: 1 - a."""
         total = zero
         if code == SQUARED_ERROR:
@@ -66,7 +66,7 @@ def losses(real: Any, kind: Vectors) -> Callable[..., float]:
         return total
 
     @njit(**INLINE)
-    def entropy(s, d, i, n, stride, distance, y, t, label, smoothing):  # type: ignore[no-untyped-def]
+    def entropy(s, d, i, n, stride, distance, y, t, label, smoothing):
         """Cross-entropy with the row y[t:] where label is -1, with the label otherwise, smoothed.
 
         Returns (S, w, t) of which it is ln(S) w - t, S being the sum of exp(s - the largest).
@@ -106,7 +106,7 @@ def losses(real: Any, kind: Vectors) -> Callable[..., float]:
         return total, mass, target
 
     @njit(**INLINE)
-    def entropy_gradient(d, i, n, stride, distance, y, t, label, smoothing, factor, pull):  # type: ignore[no-untyped-def]
+    def entropy_gradient(d, i, n, stride, distance, y, t, label, smoothing, factor, pull):
         """d, which holds exp(s - the largest), becomes factor (p sum(q) - q), pull being factor sum(q) / S."""
         keep, share = one - smoothing, smoothing / real(n)
         for q in range(0, n, stride):
@@ -122,7 +122,7 @@ def losses(real: Any, kind: Vectors) -> Callable[..., float]:
             d[label // stride * distance + i * stride + label % stride] -= factor * keep
 
     @njit(**INLINE)
-    def hinge(s, d, i, n, stride, distance, label, margin, factor):  # type: ignore[no-untyped-def]
+    def hinge(s, d, i, n, stride, distance, label, margin, factor):
         place = label // stride * distance + i * stride + label % stride
         true, total, active = s[place], zero, zero
         for q in range(0, n, stride):
@@ -137,7 +137,7 @@ def losses(real: Any, kind: Vectors) -> Callable[..., float]:
         d[place] = -active * factor
         return total
 
-    def loss(code, a, s_at, d_at, n, stride, distance, first, end, y_at, index_at, weight_at, m, room_at):  # type: ignore[no-untyped-def]
+    def loss(code, a, s_at, d_at, n, stride, distance, first, end, y_at, index_at, weight_at, m, room_at):
         """Over the rows from `first` up to `end`. index: each sample in y and weights; m: the batch's samples;
         room: for a number of each."""
         s, d, y, labels, weights = at(s_at), at(d_at), at(y_at), labels_at(y_at), at(weight_at)

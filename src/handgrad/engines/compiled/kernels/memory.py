@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from handgrad.engines.compiled.options import EXACT
+from handgrad.engines.compiled.kernels.options import EXACT
 
 SPINS = 4096  # looks at a barrier before the processor is offered to others: about 50 microseconds
 
@@ -23,8 +23,8 @@ def pointer(dtype: Any) -> Any:
     kind = types.CPointer(from_dtype(np.dtype(dtype)))
 
     @intrinsic
-    def at(typing, address):  # type: ignore[no-untyped-def]
-        def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
+    def at(typing, address):
+        def codegen(context, builder, signature, args):
             return builder.inttoptr(args[0], context.get_value_type(kind))
 
         return kind(types.intp), codegen
@@ -42,27 +42,27 @@ def atomics() -> SimpleNamespace:
 
     word = ir.IntType(64)
 
-    def number(builder, address):  # type: ignore[no-untyped-def]
+    def number(builder, address):
         return builder.inttoptr(address, word.as_pointer())
 
     @intrinsic
-    def add(typing, address, value):  # type: ignore[no-untyped-def]
-        def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
+    def add(typing, address, value):
+        def codegen(context, builder, signature, args):
             return builder.atomic_rmw("add", number(builder, args[0]), args[1], "seq_cst")
 
         return types.int64(types.intp, types.int64), codegen
 
     @intrinsic
-    def read(typing, address):  # type: ignore[no-untyped-def]
-        def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
+    def read(typing, address):
+        def codegen(context, builder, signature, args):
             return builder.load_atomic(number(builder, args[0]), "seq_cst", 8)
 
         return types.int64(types.intp), codegen
 
-    def call(name: str, result: Any):  # type: ignore[no-untyped-def]
+    def call(name: str, result: Any):
         @intrinsic
-        def function(typing):  # type: ignore[no-untyped-def]
-            def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
+        def function(typing):
+            def codegen(context, builder, signature, args):
                 outside = cgutils.get_or_insert_function(builder.module, ir.FunctionType(result, []), name)
                 builder.call(outside, [])
                 return context.get_dummy_value()
@@ -93,8 +93,8 @@ def prefetch() -> Any:
     from numba.extending import intrinsic
 
     @intrinsic
-    def function(typing, address):  # type: ignore[no-untyped-def]
-        def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
+    def function(typing, address):
+        def codegen(context, builder, signature, args):
             i32, at = ir.IntType(32), builder.inttoptr(args[0], ir.IntType(8).as_pointer())
             kind = ir.FunctionType(ir.VoidType(), [at.type, i32, i32, i32])
             builder.call(
@@ -117,8 +117,8 @@ def wide() -> Any:
     from numba.extending import intrinsic
 
     @intrinsic
-    def function(typing):  # type: ignore[no-untyped-def]
-        def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
+    def function(typing):
+        def codegen(context, builder, signature, args):
             # llvmlite's own `add` knows no attributes with a value
             set.add(builder.function.attributes, '"prefer-vector-width"="512"')
             return context.get_dummy_value()
@@ -145,8 +145,8 @@ def flush() -> Any:
     intel = platform.machine().lower() in ("x86_64", "amd64")
 
     @intrinsic
-    def function(typing, previous):  # type: ignore[no-untyped-def]
-        def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
+    def function(typing, previous):
+        def codegen(context, builder, signature, args):
             i32 = ir.IntType(32)
             if not intel:
                 return args[0]
@@ -182,7 +182,7 @@ def barrier() -> Any:
     add, read, pause, offer = a.add, a.read, a.pause, a.offer
 
     @njit(**EXACT)
-    def wait(sync, threads):  # type: ignore[no-untyped-def]
+    def wait(sync, threads):
         if threads == 1:
             return True
         current = read(sync + ROUND)

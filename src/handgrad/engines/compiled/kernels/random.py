@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from handgrad.engines.compiled.memory import pointer
+from handgrad.engines.compiled.kernels.memory import pointer
 
 
 @cache
@@ -25,8 +25,8 @@ def high_product() -> Any:
     wide = ir.IntType(128)
 
     @intrinsic
-    def high(typing, a, b):  # type: ignore[no-untyped-def]
-        def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
+    def high(typing, a, b):
+        def codegen(context, builder, signature, args):
             product = builder.mul(builder.zext(args[0], wide), builder.zext(args[1], wide))
             return builder.trunc(builder.lshr(product, wide(64)), ir.IntType(64))
 
@@ -48,7 +48,7 @@ def random(real: Any) -> Callable[..., None]:
     unit, nothing, lower = np.float32(2.0**-24), real(0), np.uint64(0xFFFFFFFF)
     shift, half_word = np.uint64(8), np.uint64(32)
 
-    def keep(first, count, key_0, key_1, rate, scale, target_at):  # type: ignore[no-untyped-def]
+    def keep(first, count, key_0, key_1, rate, scale, target_at):
         target = at(target_at)
         rate, scale = np.float32(rate), real(scale)
         i = 0

@@ -13,6 +13,7 @@ from handgrad.checks import by_name
 from handgrad.errors import ValueRangeError
 
 SWITCH = "HANDGRAD_VECTORS"
+LINE = 64  # bytes of a line of the cache, on which matrices begin
 
 
 @dataclass(frozen=True)

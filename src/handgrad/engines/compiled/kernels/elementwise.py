@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from handgrad.engines.compiled.functions import functions
-from handgrad.engines.compiled.memory import pointer
-from handgrad.engines.compiled.options import INNER
+from handgrad.engines.compiled.kernels.functions import functions
+from handgrad.engines.compiled.kernels.memory import pointer
+from handgrad.engines.compiled.kernels.options import INNER
 
 IDENTITY, RELU, LEAKY_RELU, SIGMOID, TANH, SWISH, GELU, GELU_TANH = range(8)
 
@@ -30,7 +30,7 @@ def elementwise(real: Any) -> SimpleNamespace:
     bell, root, cubic = real(1 / np.sqrt(2 * np.pi)), real(np.sqrt(8 / np.pi)), real(0.044715)
     bound = real(40)  # past which GELU's bell and its lower tail are 0
 
-    def activate(code, a, x_at, local_at, count):  # type: ignore[no-untyped-def]
+    def activate(code, a, x_at, local_at, count):
         """x becomes f(x), and local f'(x)."""
         x, local = at(x_at), at(local_at)
         a = real(a)
@@ -80,7 +80,7 @@ def elementwise(real: Any) -> SimpleNamespace:
                 local[i] = one
 
     @njit(**INNER)
-    def join_gate(content_at, gate_at, y_at, count):  # type: ignore[no-untyped-def]
+    def join_gate(content_at, gate_at, y_at, count):
         """With f(g) in gate and f'(g) in y: y becomes c f(g), content its derivative by the gate, c f'(g)."""
         content, gate, y = at(content_at), at(gate_at), at(y_at)
         for i in range(count):
@@ -89,7 +89,7 @@ def elementwise(real: Any) -> SimpleNamespace:
             content[i] = c * slope
 
     @njit(**INNER)
-    def part_gate(dy_at, content_at, gate_at, count):  # type: ignore[no-untyped-def]
+    def part_gate(dy_at, content_at, gate_at, count):
         """gate, which holds f(g), becomes the content's gradient, and content, c f'(g), the gate's."""
         dy, content, gate = at(dy_at), at(content_at), at(gate_at)
         for i in range(count):
@@ -98,7 +98,7 @@ def elementwise(real: Any) -> SimpleNamespace:
             gate[i] *= d
 
     @njit(**INNER)
-    def copy(source_at, target_at, count, add):  # type: ignore[no-untyped-def]
+    def copy(source_at, target_at, count, add):
         source, target = at(source_at), at(target_at)
         if add:
             for i in range(count):
@@ -108,26 +108,26 @@ def elementwise(real: Any) -> SimpleNamespace:
                 target[i] = source[i]
 
     @njit(**INNER)
-    def times(target_at, local_at, count):  # type: ignore[no-untyped-def]
+    def times(target_at, local_at, count):
         target, local = at(target_at), at(local_at)
         for i in range(count):
             target[i] *= local[i]
 
     @njit(**INNER)
-    def drop(target_at, local_at, count):  # type: ignore[no-untyped-def]
+    def drop(target_at, local_at, count):
         """Times local; what is dropped is 0 whatever it was."""
         target, local = at(target_at), at(local_at)
         for i in range(count):
             target[i] = target[i] * local[i] if local[i] > zero else zero
 
     @njit(**INNER)
-    def where_positive(target_at, saved_at, count):  # type: ignore[no-untyped-def]
+    def where_positive(target_at, saved_at, count):
         target, saved = at(target_at), at(saved_at)
         for i in range(count):
             target[i] = target[i] if saved[i] > zero else zero
 
     @njit(**INNER)
-    def column_sums(x_at, rows, w, stride, sums_at):  # type: ignore[no-untyped-def]
+    def column_sums(x_at, rows, w, stride, sums_at):
         """sums += the sum of each of w columns; stride: numbers from a row to the next."""
         x, sums = at(x_at), at(sums_at)
         for i in range(rows):

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from handgrad.engines.compiled.options import EXACT
+from handgrad.engines.compiled.kernels.options import EXACT
 
 # "contract" is safe: a fused product only rounds less, and the sums that must not be reordered are not.
 # forceinline: by LLVM, once each function has its own fast-math flags, so that a caller's "reassoc" cannot reach them.

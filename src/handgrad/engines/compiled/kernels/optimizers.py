@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from handgrad.engines.compiled.memory import pointer, wide
-from handgrad.engines.compiled.options import INNER
-from handgrad.engines.compiled.program import GRADIENT, PARAMS, TRANSPOSED
-from handgrad.engines.compiled.vectors import Vectors
+from handgrad.engines.compiled.kernels.memory import pointer, wide
+from handgrad.engines.compiled.kernels.options import INNER
+from handgrad.engines.compiled.kernels.program import GRADIENT, PARAMS, TRANSPOSED
+from handgrad.engines.compiled.kernels.vectors import Vectors
 
 SGD, MOMENTUM, NESTEROV, RMSPROP, ADAM = range(5)
 # What each step is given, its `pace`: the rate, with the first moment's correction in it; what a parameter loses to
@@ -44,7 +44,7 @@ def optimizers(real: Any, kind: Vectors) -> SimpleNamespace:
     height = panel or 32  # rows of a block that is updated and transposed at once
 
     @njit(**INNER)
-    def rule(code, scale, decay, pace, constants, p_at, g_at, m_at, v_at, count):  # type: ignore[no-untyped-def]
+    def rule(code, scale, decay, pace, constants, p_at, g_at, m_at, v_at, count):
         """One step of `count` numbers. scale: of the gradient. decay: what each parameter loses of itself.
 
         pace, constants: the step's numbers and the run's, see above.
@@ -90,7 +90,7 @@ def optimizers(real: Any, kind: Vectors) -> SimpleNamespace:
                 g[i] = old
 
     @njit(**INNER)
-    def transpose(w_at, rows, w, target_at, width):  # type: ignore[no-untyped-def]
+    def transpose(w_at, rows, w, target_at, width):
         """target[j, i] = w[i, j], for rows of w numbers and of `width`."""
         source, target = at(w_at), at(target_at)
         whole_rows, whole_w = 0, 0
@@ -104,7 +104,7 @@ def optimizers(real: Any, kind: Vectors) -> SimpleNamespace:
                 target[j * width + i] = source[i * w + j]
 
     @njit(**INNER)
-    def squares(x_at, count):  # type: ignore[no-untyped-def]
+    def squares(x_at, count):
         """The sum of the squares, in float64."""
         total = 0.0
         for begin in range(0, count, SUM_BLOCK):
@@ -116,7 +116,7 @@ def optimizers(real: Any, kind: Vectors) -> SimpleNamespace:
         return total
 
     @njit(**INNER)
-    def scaled_norm(x_at, count):  # type: ignore[no-untyped-def]
+    def scaled_norm(x_at, count):
         """The root of the sum of the squares, where they over- or underflow: taken in units of the largest number."""
         x = at(x_at)
         largest = zero
@@ -132,14 +132,14 @@ def optimizers(real: Any, kind: Vectors) -> SimpleNamespace:
         return float(largest) * np.sqrt(total)
 
     @njit(**INNER)
-    def add_penalty(p_at, g_at, count, strength):  # type: ignore[no-untyped-def]
+    def add_penalty(p_at, g_at, count, strength):
         """g += 2 strength p."""
         p, g = at(p_at), at(g_at)
         twice = real(2 * strength)
         for i in range(count):
             g[i] += twice * p[i]
 
-    def update(pieces_at, count, code, scale, pace_at, constants_at, base_at, first, second, thread, threads):  # type: ignore[no-untyped-def]
+    def update(pieces_at, count, code, scale, pace_at, constants_at, base_at, first, second, thread, threads):
         """A thread's share of the optimizer's step. first, second: of its state; all by address."""
         wide_vectors()
         pace, constants, base = numbers(pace_at), numbers(constants_at), integers(base_at)
@@ -180,14 +180,14 @@ def square_transpose(real: Any, lanes: int) -> Any:
     vec = ir.VectorType(ir.FloatType() if size == 4 else ir.DoubleType(), lanes)
 
     @intrinsic
-    def turn(typing, source, source_row, target, target_row):  # type: ignore[no-untyped-def]
-        def codegen(context, b, signature, args):  # type: ignore[no-untyped-def]
+    def turn(typing, source, source_row, target, target_row):
+        def codegen(context, b, signature, args):
             source, source_row, target, target_row = args
 
-            def at(base, row, i):  # type: ignore[no-untyped-def]
+            def at(base, row, i):
                 return b.inttoptr(b.add(base, b.mul(row, row.type(i))), vec.as_pointer())
 
-            def pick(x, y, places):  # type: ignore[no-untyped-def]
+            def pick(x, y, places):
                 return b.shuffle_vector(x, y, ir.Constant(ir.VectorType(ir.IntType(32), lanes), places))
 
             rows = [b.load(at(source, source_row, i)) for i in range(lanes)]
@@ -227,31 +227,31 @@ def adam_of_sixteen() -> Any:
     address, number = types.intp, types.float32
 
     @intrinsic
-    def adam(typing, p_at, g_at, m_at, v_at, rate, scale, decay, beta1, beta2, rest1, rest2, epsilon, correction):  # type: ignore[no-untyped-def]
-        def codegen(context, b, signature, args):  # type: ignore[no-untyped-def]
-            def splat(value):  # type: ignore[no-untyped-def]
+    def adam(typing, p_at, g_at, m_at, v_at, rate, scale, decay, beta1, beta2, rest1, rest2, epsilon, correction):
+        def codegen(context, b, signature, args):
+            def splat(value):
                 undefined = ir.Constant(vec, ir.Undefined)
                 one = b.insert_element(undefined, value, i32(0))
                 return b.shuffle_vector(one, undefined, ir.Constant(ir.VectorType(i32, 16), [0] * 16))
 
-            def constant(value):  # type: ignore[no-untyped-def]
+            def constant(value):
                 return ir.Constant(vec, [float(value)] * 16)
 
-            def estimate(name, x):  # type: ignore[no-untyped-def]
+            def estimate(name, x):
                 kind = ir.FunctionType(vec, [vec, vec, ir.IntType(16)])
                 function = cgutils.get_or_insert_function(b.module, kind, f"llvm.x86.avx512.{name}14.ps.512")
                 return b.call(function, [x, constant(0), ir.IntType(16)(-1)])
 
-            def bounded(x, symbol, limit):  # type: ignore[no-untyped-def]
+            def bounded(x, symbol, limit):
                 return b.select(b.fcmp_ordered(symbol, x, limit), limit, x)
 
-            def times(x, y):  # type: ignore[no-untyped-def]
+            def times(x, y):
                 return b.fmul(x, y, ("contract",))
 
-            def plus(x, y):  # type: ignore[no-untyped-def]
+            def plus(x, y):
                 return b.fadd(x, y, ("contract",))
 
-            def minus(x, y):  # type: ignore[no-untyped-def]
+            def minus(x, y):
                 return b.fsub(x, y, ("contract",))
 
             places = [b.inttoptr(arg, vec.as_pointer()) for arg in args[:4]]

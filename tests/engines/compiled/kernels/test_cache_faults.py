@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from engines.compiled.kernels import SIGNATURE, compiles, forget, only_file, posix
-from handgrad.engines.compiled import cache
+from engines.compiled.kernels.small import SIGNATURE, compiles, forget, only_file, posix
+from handgrad.engines.compiled.kernels import cache
 
 pytestmark = pytest.mark.usefixtures("folder")
 
