@@ -15,6 +15,7 @@ from handgrad.engines.eager import EagerEngine
 from handgrad.errors import UnsupportedError
 from handgrad.layers import L2, Layer, Loss, Parameters
 from handgrad.optim import Optimizer
+from handgrad.optim.base import State
 
 # Multiplications in a product, a few milliseconds of one core. Below it, sharing a BLAS call out costs more than it
 # saves, and on a busy machine, where threads wait for one that has no core, many times more.
@@ -24,12 +25,20 @@ THREAD_ROWS = 8  # rows of a batch that a thread takes at least
 
 
 class Engine(Protocol):
-    """What `fit` asks of an engine; see `EagerEngine`."""
+    """What training asks of an engine; see `EagerEngine`."""
 
     name: str
+    optimizer: Optimizer
 
     @property
     def params(self) -> Parameters: ...
+
+    @property
+    def state(self) -> State:
+        """The optimizer's state as it is."""
+
+    def resume(self, params: Parameters, state: State | None = None) -> None:
+        """Go on from there."""
 
     def finish(self) -> Parameters:
         """The parameters, when no more epochs are to come."""

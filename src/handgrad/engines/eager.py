@@ -15,6 +15,7 @@ from handgrad.layers import L2, Layer, Loss, Parameters
 from handgrad.layers import loss as loss_of
 from handgrad.ops.arrays import Array, namespace_of, same_dtype
 from handgrad.optim import Optimizer, clip_by_norm, global_norm
+from handgrad.optim.base import State
 
 
 def value_and_grad(
@@ -90,7 +91,10 @@ def as_parameters(model: Layer, params: Mapping[str, Array]) -> Parameters:
 
 
 class EagerEngine:
-    """Training steps by plain calls. Its `params` are replaced, never changed, so that who keeps them keeps them."""
+    """Training steps by plain calls. Its `params` are replaced, never changed, so that who keeps them keeps them.
+
+    Between epochs `optimizer` may be set to one of the same rule, with another rate; see also `resume`.
+    """
 
     name = "eager"
 
@@ -108,6 +112,12 @@ class EagerEngine:
         self.params = self._good = params  # _good: the last whose loss was seen to be finite
         self.state = optimizer.init(params.flat)
         self._decays = params.decays
+
+    def resume(self, params: Parameters, state: State | None = None) -> None:
+        """Go on from these parameters, and from this state of the optimizer unless it is None."""
+        self.params = self._good = params
+        if state is not None:
+            self.state = state
 
     @np.errstate(over="ignore", invalid="ignore", divide="ignore")  # each step looks for what they would warn of
     def epoch(

@@ -54,7 +54,9 @@ from handgrad.engines.eager import EagerEngine, diverged
 from handgrad.errors import UnsupportedError
 from handgrad.layers import L2, Layer, Loss, Parameters
 from handgrad.optim import Optimizer
+from handgrad.optim.base import State
 
+AHEAD = 1024  # steps that the numbers of a constant rate are worked out for at once
 PART_SECONDS = 0.1  # of a call: short enough to answer Ctrl-C and to show progress
 SKIPPED = 2**20  # random numbers that are passed over at a time
 CONVERTED = 8e6  # bytes of rows of another dtype that are converted at a time
@@ -139,11 +141,12 @@ class CompiledEngine:
         self._state = np.zeros(2, np.int64)
         self._constants = np.array([regularizer.strength if regularizer else 0.0, clip_norm or 0.0, *numbers])
         self.packing.pack(params.flat, self._inner(self._params), self._inner(self._transposed), program.pieces)
-        self._y = np.ascontiguousarray(data.y, np.int64 if labels else real)
-        self._weight = None if data.weight is None else np.ascontiguousarray(data.weight, real)
+        self._labels = labels
+        self._take(data)
         self._key = np.zeros(2, np.uint64)
         self._told = False
         self.steps = 0
+        self._paces: tuple[Optimizer, int, np.ndarray] | None = None
         self._speed = 0.0  # steps a second
         self._read: Parameters | None = params
         self._specs = params.specs
@@ -176,6 +179,14 @@ class CompiledEngine:
         self._base[[PARAMS, GRADIENT, TRANSPOSED, SUMS_AT, ZEROS]] = [at(vector) for vector in vectors]
         self._addresses = (at(self._first), at(self._second), self._sync.ctypes.data)
 
+    def _take(self, data: Any) -> None:
+        """Train on these rows from now on."""
+        real = self.layout.real
+        self._y = np.ascontiguousarray(data.y, np.int64 if self._labels else real)
+        self._weight = None if data.weight is None else np.ascontiguousarray(data.weight, real)
+        self._data = data
+        self._rows = (data.x.ctypes.data, *_addresses(self._y, self._weight)) if self._readable(data.x) else None
+
     def _inner(self, array: np.ndarray) -> np.ndarray:
         return array[self._guard : len(array) - self._guard]
 
@@ -185,6 +196,31 @@ class CompiledEngine:
         if self._read is None:
             self._read = Parameters(self._specs, self.packing.unpack(self._inner(self._params)))
         return self._read
+
+    @property
+    def state(self) -> State:
+        """The optimizer's state as it is, copies in the model's own order."""
+        if not self._told:
+            return self.optimizer.init(self.params.flat) | {"step": self.steps}
+        slots = (self.packing.unpack(self._inner(slot)) for slot in self._slots())
+        return {"step": self.steps, **dict(zip(self.optimizer.slots, slots, strict=True))}
+
+    def resume(self, params: Parameters, state: State | None = None) -> None:
+        """Go on from these parameters, and from this state of the optimizer unless it is None; both are copied."""
+        pieces = self.program.pieces
+        self.packing.pack(params.flat, self._inner(self._params), self._inner(self._transposed), pieces)
+        self._read = None
+        if state is None:
+            return
+        if not self._told:
+            self._tell()
+        self.steps, self._paces = state["step"], None
+        for name, slot in zip(self.optimizer.slots, self._slots(), strict=True):
+            self.packing.pack(state[name], self._inner(slot), slot[:0], pieces[:0])
+
+    def _slots(self) -> list[np.ndarray]:
+        """The memory of the state's vectors, in the order of `optimizer.slots`."""
+        return [slot for slot in (self._first, self._second) if len(self._inner(slot))]
 
     def finish(self) -> Parameters:
         """The parameters, when no more epochs are to come: the memory of the rest is given back first."""
@@ -200,6 +236,8 @@ class CompiledEngine:
         As `EagerEngine.epoch`. rng must be of a fresh Philox bit generator, whose key all random numbers come from.
         """
         self._read_key(rng)
+        if data is not self._data:
+            self._take(data)
         steps = -(-len(order) // batch_size)
         history = np.zeros((steps, 2))
         done = 0
@@ -207,7 +245,7 @@ class CompiledEngine:
             count = min(self._part(data.x), steps - done)
             rows = order[done * batch_size : (done + count) * batch_size]
             began = time.perf_counter()
-            ended = self._run(data, rows, batch_size, done, history[done : done + count])
+            ended = self._run(rows, batch_size, done, history[done : done + count])
             self._speed = count / max(time.perf_counter() - began, 1e-9)
             if ended < count:
                 bad = rows[ended * batch_size : (ended + 1) * batch_size]
@@ -217,9 +255,9 @@ class CompiledEngine:
         if not np.isfinite(self._inner(self._params)).all():
             self._restore()
             raise diverged(self.steps - 1, "the new parameters", "the update was not finite")
-        sizes = np.full(steps, batch_size)
-        sizes[-1] = len(order) - (steps - 1) * batch_size
-        return float(history[:, 0] @ sizes) / len(order), float(history[:, 1].mean())
+        loss, norm = history.sum(axis=0).tolist()
+        missing = steps * batch_size - len(order)  # rows that the last batch is short of
+        return (loss * batch_size - float(history[-1, 0]) * missing) / len(order), norm / steps
 
     def _part(self, x: np.ndarray) -> int:
         """How many steps to take in one call."""
@@ -234,24 +272,22 @@ class CompiledEngine:
         """Whether the kernels can read the rows where they are."""
         return x.dtype == self.layout.real and x.flags.c_contiguous
 
-    def _run(self, data: Any, rows: np.ndarray, batch_size: int, before: int, history: np.ndarray) -> int:
+    def _run(self, rows: np.ndarray, batch_size: int, before: int, history: np.ndarray) -> int:
         """The steps of those rows; returns how many were done. before: how many of the epoch's were done already."""
         self._read = None
         if not self._told:
             self._tell()
-        p = self.program
-        x, index = data.x, rows
-        y, weight = self._y, self._weight
-        if not self._readable(x):
+        x, y, weight = self._data.x, self._y, self._weight
+        index, found = rows, self._rows
+        if found is None:
             # the rows of this part alone are converted, so that other dtypes cost no second copy of the data
             x = np.ascontiguousarray(x.take(rows, axis=0), self.layout.real)
             y, weight = y.take(rows, axis=0), None if weight is None else weight.take(rows)
-            index = np.arange(len(rows))
+            index, found = np.arange(len(rows)), (x.ctypes.data, *_addresses(y, weight))
         index = np.ascontiguousarray(index, np.int64)
         shape, base = self._shape, self._base
-        shape[BATCH], shape[DRAWN] = batch_size, before * batch_size * p.draws
-        base[INPUTS], base[TARGETS] = x.ctypes.data, y.ctypes.data
-        base[WEIGHTS] = 0 if weight is None else weight.ctypes.data
+        shape[BATCH], shape[DRAWN] = batch_size, before * batch_size * self.program.draws
+        base[INPUTS], base[TARGETS], base[WEIGHTS] = found
         self._state[:] = 0
         self._sync[:] = 0
         pace = self._pace(len(history))
@@ -280,7 +316,18 @@ class CompiledEngine:
                     other.join()
 
     def _pace(self, steps: int) -> np.ndarray:
-        """The numbers that change from step to step, see `optimizers`."""
+        """The numbers that change from step to step, see `optimizers`. Those of a constant rate serve many calls."""
+        schedule = self.optimizer.learning_rate
+        if not callable(schedule):
+            optimizer, first, paces = self._paces or (None, 0, None)
+            from_here = self.steps - first
+            if optimizer is not self.optimizer or paces is None or from_here + steps > len(paces):
+                optimizer, first, from_here, paces = self.optimizer, self.steps, 0, self._paces_of(max(steps, AHEAD))
+                self._paces = optimizer, first, paces
+            return paces[from_here : from_here + steps]
+        return self._paces_of(steps)
+
+    def _paces_of(self, steps: int) -> np.ndarray:
         at = np.arange(self.steps, self.steps + steps)
         schedule = self.optimizer.learning_rate
         rates = np.array([self.optimizer.rate(int(s)) for s in at]) if callable(schedule) else np.full(steps, schedule)
@@ -323,6 +370,10 @@ class CompiledEngine:
 
 def _in_thread(kernel: Any, run: tuple[Any, ...], keep: tuple[Any, ...], thread: int) -> None:
     kernel(*run, thread)
+
+
+def _addresses(y: np.ndarray, weight: np.ndarray | None) -> tuple[int, int]:
+    return y.ctypes.data, 0 if weight is None else weight.ctypes.data
 
 
 def _real(params: Parameters, data: Any) -> Any:

@@ -159,21 +159,31 @@ def _shape(program: Program, packed: bool) -> np.ndarray:
 
 
 def _unpacked(program: Program, graph: Graph) -> Program:
-    """The program for products that say whether their weight is (n, k), with their activations after them."""
+    """The program for products that say whether their weight is (n, k), with their activations and gates after them."""
     outward = iter([step.outward for step in graph.steps if step.kind == "linear"])
     code: list[np.ndarray] = []
     numbers: list[np.ndarray] = []
-    for row, own in zip(program.code, program.numbers, strict=True):
-        code.append(row)
-        numbers.append(own)
+
+    def add(row: np.ndarray, own: np.ndarray, **changes: int) -> None:
+        row = row.copy()
+        for name, value in changes.items():
+            row[getattr(p, name)] = value
         if row[p.OP] == p.LINEAR:
             row[OUTWARD] = next(outward)
-            if row[p.MODE] not in (IDENTITY, RELU):
-                after = row.copy()
-                after[[p.OP, p.A]] = p.ACTIVATE, row[p.C]
-                row[p.MODE] = IDENTITY
-                code.append(after)
-                numbers.append(own)
+        code.append(row)
+        numbers.append(own)
+
+    for row, own in zip(program.code, program.numbers, strict=True):
+        if row[p.OP] == p.GATED:
+            content, gate, second = row[p.B], row[p.D], {"WEIGHT": row[p.GATE_WEIGHT], "BIAS": row[p.GATE_BIAS]}
+            add(row, own, OP=p.LINEAR, C=content, MODE=IDENTITY)
+            add(row, own, OP=p.LINEAR, C=gate, MODE=IDENTITY, **second)
+            add(row, own, OP=p.GATE, A=content, B=gate)
+        elif row[p.OP] == p.LINEAR and row[p.MODE] not in (IDENTITY, RELU):
+            add(row, own, MODE=IDENTITY)
+            add(row, own, OP=p.ACTIVATE, A=row[p.C])
+        else:
+            add(row, own)
     program.code, program.numbers = np.array(code), np.array(numbers)
     return program
 

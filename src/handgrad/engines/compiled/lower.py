@@ -80,6 +80,7 @@ class Lowering:
     def forward(self) -> None:
         """The instructions up to the scores."""
         widths = self.graph.widths
+        gated = {x for step in self.graph.steps if step.kind == "gate" for x in step.inputs}
         self.values[0] = self.matrix(widths[0])
         self.emit(p.GATHER, c=self.values[0], n=widths[0])
         for step in self.graph.steps:
@@ -87,12 +88,10 @@ class Lowering:
             inputs = [self.values[x] for x in step.inputs]
             out = self.values[step.out] = self.matrix(n)
             match step.kind:
+                case "linear" if step.out in gated:
+                    pass  # with the gate
                 case "linear":
-                    fields = {
-                        "weight": self.place(step.weight),
-                        "bias": self.place(step.bias),
-                        "k": widths[step.inputs[0]],
-                    }
+                    fields = self._weight(step)
                     if step.code not in (IDENTITY, RELU):
                         fields["d"] = self.local[step.out] = self.matrix(n)
                     self.emit(p.LINEAR, step.numbers, a=inputs[0], c=out, n=n, mode=step.code, **fields)
@@ -100,7 +99,11 @@ class Lowering:
                     self.local[step.out] = self.matrix(n)
                     self.emit(p.ACTIVATE, step.numbers, a=inputs[0], c=out, d=self.local[step.out], n=n, mode=step.code)
                 case "gate":
-                    self.emit(p.GATE, step.numbers, a=inputs[0], b=inputs[1], c=out, n=n, mode=step.code)
+                    content, gate = (self.makers[x] for x in step.inputs)
+                    fields = self._weight(content) | {"mode": step.code}
+                    fields |= {"gate_weight": self.place(gate.weight), "gate_bias": self.place(gate.bias)}
+                    x = self.values[content.inputs[0]]
+                    self.emit(p.GATED, step.numbers, a=x, b=inputs[0], c=out, d=inputs[1], n=n, **fields)
                 case "plus":
                     self.emit(p.PLUS, a=inputs[0], b=inputs[1], c=out, n=n)
                 case "dropout":
@@ -115,6 +118,11 @@ class Lowering:
                     self.emit(p.NORMALIZE, step.numbers, a=inputs[0], b=scales, c=out, d=normal, n=n, **places)
                 case "softmax":
                     self.emit(p.SOFTMAX, step.numbers, a=inputs[0], c=out, n=n)
+
+    def _weight(self, step: Step) -> dict[str, int]:
+        """The fields that tell of a linear map's parameters."""
+        k = self.graph.widths[step.inputs[0]]
+        return {"weight": self.place(step.weight), "bias": self.place(step.bias), "k": k}
 
     def backward(self, loss: int, number: float) -> None:
         """The loss, and the instructions from its gradient to all parameters'."""
@@ -155,14 +163,8 @@ class Lowering:
                 self.emit(p.LOCAL_GRADIENT, c=dy, d=self.local[y], n=n, mode=LOCAL, sums=-1)
                 self._hand(dy, x, last=True)
             case "gate":
-                content, gate = step.inputs
-                makers = self.makers[content], self.makers[gate]
-                biases = {"bias": self.sum_of(makers[0].bias), "sums": self.sum_of(makers[1].bias)}
-                matrices = {"b": self.values[content], "c": self.values[gate]}
-                self.emit(p.PART_GATE, a=dy, n=n, **matrices, **biases)
-                # the content's gradient stands where the gate was, and the other way round
-                self.grads[content], self.grads[gate] = self.values[gate], self.values[content]
-                self.finished |= {content, gate}
+                if y not in self.finished:
+                    self.emit(p.PART_GATE, a=dy, n=n, **self._parted(step))
             case "plus":
                 self._hand(dy, x, last=False)
                 self._hand(dy, step.inputs[1], last=True)
@@ -175,6 +177,15 @@ class Lowering:
             case "softmax":
                 dx, add = self._target(x)
                 self.emit(p.SOFTMAX_BACK, step.numbers, a=dy, b=self.values[y], c=dx, n=n, add=add)
+
+    def _parted(self, step: Step) -> dict[str, int]:
+        """The fields that tell where the gradients of a gate's inputs are to be."""
+        content, gate = step.inputs
+        # the content's gradient stands where the gate was, and the other way round
+        self.grads[content], self.grads[gate] = self.values[gate], self.values[content]
+        self.finished |= {content, gate}
+        biases = {"bias": self.sum_of(self.makers[content].bias), "sums": self.sum_of(self.makers[gate].bias)}
+        return {"b": self.values[content], "d": self.values[gate]} | biases
 
     def _local_mode(self, y: int) -> tuple[int, int]:
         """How the gradient of a linear map's output becomes that of its sum: (mode, the matrix it needs)."""
@@ -206,9 +217,9 @@ class Lowering:
         x, widths = step.inputs[0], self.graph.widths
         k, n = widths[x], widths[step.out]
         if self.wanted[x]:
-            mode, saved, sums = STORE, dz, -1
-            maker = self.makers[x]
-            if maker.kind == "linear" and self.left[x] == 1:  # this contribution makes the gradient whole
+            op, mode, saved, sums, maker = p.INPUT_GRADIENT, STORE, dz, -1, self.makers[x]
+            whole = self.left[x] == 1  # with this contribution
+            if maker.kind == "linear" and whole:
                 mode, saved = self._local_mode(x)
                 sums = self.sum_of(maker.bias)
                 if sums < 0 and mode == SUMS:
@@ -221,8 +232,12 @@ class Lowering:
                 self.transposed[step.weight] = self.transposed_size
                 self.transposed_size += k * n
             weight = self.transposed[step.weight]
-            fields = {"n": n, "k": k, "weight": weight, "mode": mode, "sums": sums, "add": add}
-            self.emit(p.INPUT_GRADIENT, a=dz, c=dx, d=saved, **fields)
+            fields = {"n": n, "k": k, "weight": weight, "mode": mode, "d": saved, "sums": sums, "add": add}
+            if maker.kind == "gate" and whole:
+                op = p.GATED_GRADIENT
+                fields |= self._parted(maker)
+                self.finished.add(x)
+            self.emit(op, a=dz, c=dx, **fields)
         fields = {"a": self.values[x], "b": dz, "k": k, "n": n, "weight": self.place(step.weight)}
         made = self._instruction(p.WEIGHT_GRADIENT, (), fields | {"add": int(step.weight in self.written)})
         self.written.add(step.weight)

@@ -36,7 +36,7 @@ SIGNATURES = {
     NORMALIZE: ("normalize", "", 11 * "i" + "f"),
     NORMALIZE_BACK: ("normalize_back", "", 14 * "i"),
     KEEP: ("keep", "", "iiuuffi"),
-    UPDATE: ("update", "", "iiif" + 7 * "i"),
+    UPDATE: ("update", "f", "iiif" + 7 * "i"),
     FORWARD: ("forward", "", 11 * "i"),
     BACKWARD: ("backward", "f", 13 * "i"),
 }

@@ -97,23 +97,36 @@ def forward(real: Any, kind: Vectors) -> Any:
                         drawn_number = drawn + m * fields[p.DRAW] + i * n + q
                         place = local + (q // stride * distance + i * stride) * size
                         keep(kernels, drawn_number, min(stride, n - q), key[0], key[1], number[0], number[1], place)
-            if op == p.LINEAR:
+            if op == p.LINEAR or op == p.GATED:
                 k_stride = panel if panel else k
-                tile = RELU_TILE if mode == RELU else STORE
+                tile = RELU_TILE if op == p.LINEAR and mode == RELU else STORE
                 step = max(EVEN, CACHED // (k * size) // EVEN * EVEN)
+                target = out if op == p.LINEAR else b
                 for start in range(first, last, step):
                     left, rows = a + start * k_stride * size, min(step, last - start)
                     for q in range(0, n, stride):
+                        here = (q // stride * distance + start * stride) * size
+                        w, whole = min(stride, n - q), rows * stride
                         bias = base[ZEROS] if fields[p.BIAS] < 0 else params + (fields[p.BIAS] + q) * size
                         weight = params + (fields[p.WEIGHT] + q * k) * size
-                        here = (q // stride * distance + start * stride) * size
                         by_rows(
                             kernels,
-                            *(left, m * k_stride * size, k, weight, min(stride, n - q), out + here, rows),
+                            *(left, m * k_stride * size, k, weight, w, target + here, rows),
                             *(bias, none, none, none, tile),
                         )
-                        if mode not in (RELU, IDENTITY):  # while what the product left is in the cache
-                            activate(kernels, mode, number[0], out + here, local + here, rows * stride)
+                        # what follows finds what the product left in the cache
+                        if op == p.GATED:
+                            bias = base[ZEROS] if fields[p.GATE_BIAS] < 0 else params + (fields[p.GATE_BIAS] + q) * size
+                            weight = params + (fields[p.GATE_WEIGHT] + q * k) * size
+                            by_rows(
+                                kernels,
+                                *(left, m * k_stride * size, k, weight, w, local + here, rows),
+                                *(bias, none, none, none, tile),
+                            )
+                            activate(kernels, mode, number[0], local + here, out + here, whole)
+                            join_gate(b + here, local + here, out + here, whole)
+                        elif mode not in (RELU, IDENTITY):
+                            activate(kernels, mode, number[0], out + here, local + here, whole)
                 continue
             for q in range(0, n, stride):
                 skip = (q // stride * distance + first * stride) * size
@@ -151,6 +164,15 @@ def backward(real: Any, kind: Vectors) -> Any:
     copy, times, part_gate = e.copy, e.times, e.part_gate
     where_positive, column_sums = e.where_positive, e.column_sums
 
+    @njit(**INNER)
+    def gate_gradients(dy, content, gate, rows, w, stride, sums_at, content_sum, gate_sum, q):
+        """The content's gradient takes the gate's place, and the other way round; a sum at -1 is left out."""
+        part_gate(dy, content, gate, rows * stride)
+        if content_sum >= 0:
+            column_sums(gate, rows, w, stride, sums_at + (content_sum + q) * size)
+        if gate_sum >= 0:
+            column_sums(content, rows, w, stride, sums_at + (gate_sum + q) * size)
+
     @njit(**INLINE)
     def weight_gradient(kernels, a, k, b, n, out, m, add, zeros, thread, threads):
         # Blocks of one panel of A by one of B, shared out among the threads. They go through as many panels of B as
@@ -184,7 +206,7 @@ def backward(real: Any, kind: Vectors) -> Any:
             if op == p.WEIGHT_GRADIENT:
                 target = base[GRADIENT] + fields[p.WEIGHT] * size
                 weight_gradient(kernels, a, k, b, n, target, m, add, zeros, thread, threads)
-            elif op == p.INPUT_GRADIENT:
+            elif op == p.INPUT_GRADIENT or op == p.GATED_GRADIENT:
                 width = panel if panel else k
                 step = max(EVEN, CACHED // (n * size) // EVEN * EVEN)
                 for start in range(first, last, step):
@@ -197,6 +219,11 @@ def backward(real: Any, kind: Vectors) -> Any:
                             *(left, distance * size, n, weight, min(width, k - q), out + here, rows),
                             *(zeros, add, saved + here, sums + q * size, mode),
                         )
+                        if op == p.GATED_GRADIENT:
+                            gate_gradients(
+                                *(out + here, b + here, saved + here, rows, min(width, k - q), width),
+                                *(sums_at, fields[p.BIAS], fields[p.SUMS], q),
+                            )
             elif op == p.LOSS:
                 targets, weights = base[TARGETS], base[WEIGHTS]
                 total += loss(
@@ -217,20 +244,18 @@ def backward(real: Any, kind: Vectors) -> Any:
                     if op == p.PASS_ON:
                         copy(a + skip, out + skip, whole, add)
                     elif op == p.PART_GATE:
-                        part_gate(a + skip, b + skip, out + skip, whole)
+                        gate_gradients(
+                            *(a + skip, b + skip, saved + skip, count, min(stride, n - q), stride),
+                            *(sums_at, fields[p.BIAS], fields[p.SUMS], q),
+                        )
                     elif mode == MASK:
                         where_positive(out + skip, saved + skip, whole)
                     elif mode == LOCAL:
                         times(out + skip, saved + skip, whole)
-            if op == p.LOSS or op == p.LOCAL_GRADIENT or op == p.PART_GATE:
+            if (op == p.LOSS or op == p.LOCAL_GRADIENT) and fields[p.SUMS] >= 0:
                 for q in range(0, n, stride):
                     skip = (q // stride * distance + first * stride) * size
-                    w = min(stride, n - q)
-                    if fields[p.SUMS] >= 0:
-                        x = b if op == p.PART_GATE else out
-                        column_sums(x + skip, count, w, stride, sums + q * size)
-                    if op == p.PART_GATE and fields[p.BIAS] >= 0:
-                        column_sums(out + skip, count, w, stride, sums_at + (fields[p.BIAS] + q) * size)
+                    column_sums(out + skip, count, min(stride, n - q), stride, sums + q * size)
         return total
 
     return run

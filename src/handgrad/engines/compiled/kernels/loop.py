@@ -79,6 +79,7 @@ def _train(real: Any, kind: Vectors) -> Any:
     scaled_norm, at, wait = optimizers(real, kind).scaled_norm, pointer(real), barrier()
     wide, flush = memory.wide(), memory.flush()
     size, short, zero = np.dtype(real).itemsize, max(kind.short, 1), real(0)
+    single = real is np.float32
     # not np.isfinite: it takes x - x, which is 0 where sums may be taken in any order
     largest = float(np.finfo(np.float64).max)
     lost, trusted = float(np.finfo(real).smallest_normal), float(np.finfo(real).eps)
@@ -110,6 +111,8 @@ def _train(real: Any, kind: Vectors) -> Any:
         """
         loss_at, split, batch, threads = shape[LOSS_AT], shape[SPLIT], shape[BATCH], shape[THREADS]
         sums, length, strength, clip = shape[SUMS], shape[LENGTH], constants[PENALTY], constants[CLIP]
+        # where nothing needs the norm before the update, that takes it on its way, and is taken back when it is bad
+        with_norm = single and clip == 0 and strength == 0
         wide()
         before = flush(-1)
         code_at, numbers_at, base_at = code.ctypes.data, numbers.ctypes.data, base.ctypes.data
@@ -164,37 +167,39 @@ def _train(real: Any, kind: Vectors) -> Any:
             if not wait(sync, threads):
                 flush(before)
                 return
-            squared = norm_of(pieces, base[PARAMS], base[GRADIENT], strength, thread, threads)
-            if threads > 1:
-                shares[thread, 1] = squared
-                if not wait(sync, threads):
-                    flush(before)
-                    return
-                squared = 0.0
-                for t in range(threads):
-                    squared += shares[t, 1]
-            if length * lost <= squared * trusted < np.inf:
-                norm = np.sqrt(squared)
-            else:
-                norm = scaled_norm(base[GRADIENT], length)
-                if not wait(sync, threads):  # nobody is to update what another thread still reads
-                    flush(before)
-                    return
-            if thread == 0:
-                history[s, 1] = norm
-            if not norm <= largest:
+            scale = 1.0
+            if not with_norm:
+                squared = norm_of(pieces, base[PARAMS], base[GRADIENT], strength, thread, threads)
+                if threads > 1:
+                    shares[thread, 1] = squared
+                    if not wait(sync, threads):
+                        flush(before)
+                        return
+                    squared = 0.0
+                    for t in range(threads):
+                        squared += shares[t, 1]
+                if length * lost <= squared * trusted < np.inf:
+                    norm = np.sqrt(squared)
+                else:
+                    norm = scaled_norm(base[GRADIENT], length)
+                    if not wait(sync, threads):  # nobody is to update what another thread still reads
+                        flush(before)
+                        return
                 if thread == 0:
-                    state[STATUS] = BAD_NORM
-                flush(before)
-                return
-            scale = clip / norm if 0 < clip < norm else 1.0
-            if scale < lost:  # as a factor it would lose digits, or be 0: so its root is taken twice
-                scale = np.sqrt(clip) / np.sqrt(norm)
-                shrink(pieces, base[GRADIENT], scale, thread, threads)
-                if not wait(sync, threads):
+                    history[s, 1] = norm
+                if not norm <= largest:
+                    if thread == 0:
+                        state[STATUS] = BAD_NORM
                     flush(before)
                     return
-            update(
+                scale = clip / norm if 0 < clip < norm else 1.0
+                if scale < lost:  # as a factor it would lose digits, or be 0: so its root is taken twice
+                    scale = np.sqrt(clip) / np.sqrt(norm)
+                    shrink(pieces, base[GRADIENT], scale, thread, threads)
+                    if not wait(sync, threads):
+                        flush(before)
+                        return
+            shares[thread, 2] = update(
                 kernels,
                 *(pieces.ctypes.data, len(pieces), shape[OPTIMIZER], scale, pace[s].ctypes.data, constants.ctypes.data),
                 *(base_at, first, second, thread, threads),
@@ -202,6 +207,20 @@ def _train(real: Any, kind: Vectors) -> Any:
             if not wait(sync, threads):
                 flush(before)
                 return
+            if with_norm:
+                squared = 0.0
+                for t in range(threads):
+                    squared += shares[t, 2]
+                if thread == 0:
+                    history[s, 1] = np.sqrt(squared)
+                if not squared <= largest:
+                    if thread == 0:
+                        state[STATUS] = BAD_NORM
+                        last_good, params = at(base[GRADIENT]), at(base[PARAMS])  # the update put them there
+                        for i in range(length):
+                            params[i] = last_good[i]
+                    flush(before)
+                    return
             if thread == 0:
                 state[DONE] += 1
         flush(before)

@@ -139,9 +139,23 @@ def optimizers(real: Any, kind: Vectors) -> SimpleNamespace:
         for i in range(count):
             g[i] += twice * p[i]
 
+    @njit(**INNER)
+    def exact_squares(x_at, count):
+        """The sum of the squares of float32, each in float64."""
+        x, total = at(x_at), 0.0
+        if size == 4:
+            for i in range(count):
+                z = np.float64(x[i])
+                total += z * z
+        return total
+
     def update(pieces_at, count, code, scale, pace_at, constants_at, base_at, first, second, thread, threads):
-        """A thread's share of the optimizer's step. first, second: of its state; all by address."""
+        """A thread's share of the optimizer's step. first, second: of its state; all by address.
+
+        Returns the sum of the gradient's squares for float32, whose squares neither over- nor underflow in float64.
+        """
         wide_vectors()
+        total = 0.0
         pace, constants, base = numbers(pace_at), numbers(constants_at), integers(base_at)
         params, gradient, transposed = base[PARAMS], base[GRADIENT], base[TRANSPOSED]
         for c in range(count):
@@ -153,6 +167,7 @@ def optimizers(real: Any, kind: Vectors) -> SimpleNamespace:
                 begin, end = n * thread // threads, n * (thread + 1) // threads
                 here = place + begin * size
                 p, g, m, v = params + here, gradient + here, first + here, second + here
+                total += exact_squares(g, end - begin)
                 rule(code, scale, decay, pace, constants, p, g, m, v, end - begin)
                 continue
             width = panel if panel else n
@@ -163,9 +178,11 @@ def optimizers(real: Any, kind: Vectors) -> SimpleNamespace:
                 w, rows = min(width, n - j), min(height, k - i)
                 here = place + (j * k + i * w) * size
                 p, g, m, v = params + here, gradient + here, first + here, second + here
+                total += exact_squares(g, rows * w)  # which brings it into the cache, for the rule
                 rule(code, scale, decay, pace, constants, p, g, m, v, rows * w)
                 target = turned + i * n + j * rows if panel else turned + i
                 transpose(p, rows, w, transposed + target * size, rows if panel else k)
+        return total
 
     return SimpleNamespace(update=update, squares=squares, scaled_norm=scaled_norm, add_penalty=add_penalty)
 

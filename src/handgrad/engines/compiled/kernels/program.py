@@ -12,6 +12,7 @@ import numpy as np
     GATHER,  # C: the batch's inputs, N wide
     LINEAR,  # C = f(A weight + bias), A being K wide and C N wide; MODE: f, D: f's local gradient
     ACTIVATE,  # C = f(A); MODE: f, D: its local gradient
+    GATED,  # C = B f(D), B = A weight + bias, D = A weight' + bias', GATE_WEIGHT, GATE_BIAS; then B, D as GATE's A, B
     GATE,  # C = A f(B), and A, B become what `part_gate` needs; MODE: f
     PLUS,  # C = A + B
     DROP,  # C = A D, D: 0 or the scale, from the numbers DRAW of each step on
@@ -19,19 +20,21 @@ import numpy as np
     SOFTMAX,  # C = softmax of A
     LOSS,  # C = the gradient by the scores A; MODE: which loss; B: room for a number a row; SUMS: of C's columns
     INPUT_GRADIENT,  # C = A W^T, A being N wide and C K wide; WEIGHT: of W^T; MODE, D: what a tile does; SUMS; ADD to C
+    GATED_GRADIENT,  # INPUT_GRADIENT, then PART_GATE with C in place of A; B, D: content and gate
     WEIGHT_GRADIENT,  # gradient of the weight = A^T B, A being K and B N wide; ADD to it
     PASS_ON,  # C = A, or C + A with ADD
     LOCAL_GRADIENT,  # C times D (MODE LOCAL), or where D is above 0 (MODE MASK), or as it is; SUMS: of its columns
-    PART_GATE,  # with the upstream gradient A: B and C, the content and the gate, become their gradients
+    PART_GATE,  # with the upstream gradient A: B and D, the content and the gate, become their gradients; their sums:
+    # of D, the content's, to BIAS, of B to SUMS
     NORMALIZE_BACK,  # C = the gradient by the input, from A; B, D, WEIGHT as above; SUMS, BIAS: of scale and shift
     SOFTMAX_BACK,  # C = the gradient by the input, from A; B: the probabilities
-) = range(16)
+) = range(18)
 
 # Addresses that a run is given, in this order.
 WORK, PARAMS, GRADIENT, TRANSPOSED, SUMS_AT, ZEROS, INPUTS, TARGETS, WEIGHTS, KEY = range(10)
 
-OP, A, B, C, D, N, K, WEIGHT, BIAS, SUMS, MODE, ADD, DRAW = range(13)
-FIELDS = 13
+OP, A, B, C, D, N, K, WEIGHT, BIAS, SUMS, MODE, ADD, DRAW, GATE_WEIGHT, GATE_BIAS = range(15)
+FIELDS = 15
 NUMBERS = 2  # an instruction's hyperparameters
 
 
