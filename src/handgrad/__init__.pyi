@@ -8,6 +8,8 @@ from . import optim as optim
 from .check import GradientError as GradientError
 from .check import GradientReport as GradientReport
 from .check import check_gradients as check_gradients
+from .engines import PerSample as PerSample
+from .engines import per_sample_gradients as per_sample_gradients
 from .engines import value_and_grad as value_and_grad
 from .formats import FormatError as FormatError
 from .formats import load as load
@@ -56,6 +58,7 @@ from .optim import WarmUp as WarmUp
 from .training import EpochEnd as EpochEnd
 from .training import History as History
 from .training import Predictor as Predictor
+from .training import Privacy as Privacy
 from .training import Result as Result
 from .training import fit as fit
 from .training import predict as predict

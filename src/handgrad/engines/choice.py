@@ -12,6 +12,7 @@ import numpy as np
 
 from handgrad.checks import by_name, whole
 from handgrad.engines.eager import EagerEngine
+from handgrad.engines.private import PrivateEngine, SampleClipping
 from handgrad.errors import UnsupportedError
 from handgrad.layers import L2, Layer, Loss, Parameters
 from handgrad.optim import Optimizer
@@ -62,12 +63,19 @@ def engine_of(
     data: Any,
     batch_size: int,
     threads: int | str,
+    private: SampleClipping | None = None,
 ) -> tuple[Engine, str]:
     """(the engine, why it is not the compiled one, where "auto" found that it cannot be).
 
     Raises UnsupportedError, which names the layer, where "compiled" was asked for and cannot run it.
     """
     reason = ""
+    if private:
+        reason = "the compiled engine does not take each sample's own gradient, which per_sample_clip bounds"
+        if name == "compiled":
+            raise UnsupportedError(reason)
+        reason = "" if name == "eager" else reason
+        return PrivateEngine(model, loss, optimizer, regularizer, clip_norm, params, private), reason
     if name != "eager":
         try:
             from handgrad.engines.compiled.engine import CompiledEngine

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Any
 
@@ -129,14 +129,12 @@ class EagerEngine:
         gradient is not finite, and then holds the last parameters whose loss was.
         """
         total = norms = 0.0
-        starts = range(0, len(order), batch_size)
-        for step, start in enumerate(starts):
-            batch = data.take(order[start : start + batch_size])
+        seen, steps = 0, math.ceil(len(order) / batch_size)
+        for step, rows in enumerate(self._batches(order, batch_size, rng)):
+            batch = data.take(rows)
             x = batch.x if batch.x.dtype == self.params.flat.dtype else _cast(batch.x, self.params.flat)
             before = rng.bit_generator.state
-            value, gradient = _value_and_grad(
-                self.model, partial(self._batch_loss, batch), self.params, x, self.regularizer, True, rng
-            )
+            value, gradient = self._value_and_grad(batch, x, rng)
             loss = float(value)
             flat, norm = gradient.flat, global_norm(gradient.flat)
             if not (math.isfinite(loss) and math.isfinite(norm)):
@@ -153,19 +151,29 @@ class EagerEngine:
             update += self.params.flat  # a fresh array, so that no other need be made
             self.params = self.params.like(update)
             total += loss * len(batch)
+            seen += len(batch)
             norms += norm
             on_step(step)
         if not math.isfinite(global_norm(self.params.flat)):  # where no further step may come to see it
             self.params = self._good
             raise diverged(self.state["step"] - 1, "the new parameters", "the update was not finite")
-        return total / len(order), norms / len(starts)
+        return total / max(1, seen), norms / steps
+
+    def _batches(self, order: np.ndarray, batch_size: int, rng: np.random.Generator) -> Iterator[np.ndarray]:
+        """The rows of each step."""
+        for start in range(0, len(order), batch_size):
+            yield order[start : start + batch_size]
+
+    def _value_and_grad(self, batch: Any, x: Array, rng: np.random.Generator) -> tuple[Array, Parameters]:
+        """The batch's loss and the gradient that the step goes by."""
+        loss = partial(self._batch_loss, batch)
+        return _value_and_grad(self.model, loss, self.params, x, self.regularizer, True, rng)
 
     def place_of_fault(self, batch: Any, rng: np.random.Generator) -> str:
         """Where the step of that batch first meets a number that is not finite. rng: as it stood before the step."""
         before = rng.bit_generator.state
         x = _cast(batch.x, self.params.flat)
-        loss_of_scores = partial(self._batch_loss, batch)
-        loss, gradient = _value_and_grad(self.model, loss_of_scores, self.params, x, self.regularizer, True, rng)
+        loss, gradient = self._value_and_grad(batch, x, rng)
         rng.bit_generator.state = before
         return first_non_finite(self.model, self.params, x, float(loss), gradient, rng)
 

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from handgrad.errors import ParameterError, ShapeError
+from handgrad.errors import ParameterError, ShapeError, UnsupportedError
 from handgrad.layers.parameters import Parameter, Parameters
 from handgrad.ops.arrays import Array
 from handgrad.ops.base import Cache, Elementwise, Op
@@ -82,6 +82,19 @@ class Layer:
     def parameter_gradients(self, dout: Array, cache: Cache) -> Gradients:
         """The gradients of the parameters alone: what a first layer needs, where nobody asks for dx."""
         return self.backward(dout, cache)[1]
+
+    def sample_gradients(self, dout: Array, cache: Cache, dx: bool = True) -> tuple[Array | None, Gradients]:
+        """As backward, with the parameters' gradients for each sample alone, as `SampleGradients`; dx=False: no dx.
+
+        Raises UnsupportedError for a layer whose parameters have no such rule: one of your own may write it.
+        """
+        if not self.parameters():
+            return self.backward(dout, cache)[0], {}
+        rule = getattr(getattr(self, "op", None), "sample_gradients", None)
+        if rule is None or type(self).backward is not Layer.backward:
+            raise UnsupportedError(f"{type(self).__name__} has no rule for each sample's own gradients")
+        down, *gradients = rule(dout, cache, dx)
+        return down, dict(zip(self.parameters(), gradients, strict=False))
 
     def parameter_keys(self) -> dict[str, Hashable]:
         """What tells each parameter from all others: layers placed twice have equal keys."""

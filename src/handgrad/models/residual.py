@@ -73,6 +73,13 @@ class Residual(Container):
         self._add_gradients(grads, "layer", of_layer)
         return grads
 
+    def sample_gradients(self, dout: Array, cache: Cache, dx: bool = True) -> tuple[Array | None, Gradients]:
+        grads: Gradients = {}
+        with within("layer"):
+            down, of_layer = self.layer.sample_gradients(dout, cache, dx)
+        self._add_gradients(grads, "layer", of_layer)
+        return dout + down if dx else None, grads
+
     def visit(
         self,
         visit: Visit,

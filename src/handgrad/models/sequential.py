@@ -78,6 +78,16 @@ class Sequential(Container):
             self._add_gradients(grads, str(i), of_layer)
         return grads
 
+    def sample_gradients(self, dout: Array, cache: Cache, dx: bool = True) -> tuple[Array | None, Gradients]:
+        first = next((i for i, layer in enumerate(self.layers) if self._names[str(i)]), len(self.layers))
+        grads: Gradients = {}
+        down: Array | None = dout
+        for i in reversed(range(0 if dx else first, len(self.layers))):
+            with within(str(i)):
+                down, of_layer = self.layers[i].sample_gradients(down, cache[i], dx or i > first)
+            self._add_gradients(grads, str(i), of_layer)
+        return down, grads
+
     def visit(
         self,
         visit: Visit,

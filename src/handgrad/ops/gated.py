@@ -49,15 +49,25 @@ class Gated(Op):
         self, dout: Array, cache: Cache, needs: Sequence[bool] = (True, True, True, True, True)
     ) -> tuple[Any, ...]:
         """(dx, dw_content, dw_gate, db_content, db_gate); None in place of each that `needs` leaves out."""
+        dc, dg, cache_c, cache_g = self._branches(dout, cache)
+        dx_c, dw_c, db_c = linear.backward(dc, cache_c, needs=(needs[0], needs[1], needs[3]))
+        dx_g, dw_g, db_g = linear.backward(dg, cache_g, needs=(needs[0], needs[2], needs[4]))
+        return dx_c + dx_g if needs[0] else None, dw_c, dw_g, db_c, db_g
+
+    def _branches(self, dout: Array, cache: Cache) -> tuple[Any, ...]:
+        """The gradients by content and gate, and the caches of the two linear maps that they flow through."""
         x, c, g, w_content, w_gate, content_bias, gate_bias = cache
         dout = match_upstream(dout, c.shape, c)
         f, saved = self.gate.value(g)
         dc, dg = dout * f, dout * c * self.gate.local(saved)
-        cache_c = (x, w_content, content_bias, "in_out", False)
-        cache_g = (x, w_gate, gate_bias, "in_out", False)
-        dx_c, dw_c, db_c = linear.backward(dc, cache_c, needs=(needs[0], needs[1], needs[3]))
-        dx_g, dw_g, db_g = linear.backward(dg, cache_g, needs=(needs[0], needs[2], needs[4]))
-        return dx_c + dx_g if needs[0] else None, dw_c, dw_g, db_c, db_g
+        return dc, dg, (x, w_content, content_bias, "in_out", False), (x, w_gate, gate_bias, "in_out", False)
+
+    def sample_gradients(self, dout: Array, cache: Cache, dx: bool = True) -> tuple[Any, ...]:
+        """As backward, with the gradients by weights and biases for each sample alone; dx=False leaves dx out."""
+        dc, dg, cache_c, cache_g = self._branches(dout, cache)
+        dx_c, dw_c, db_c = linear.sample_gradients(dc, cache_c, dx)
+        dx_g, dw_g, db_g = linear.sample_gradients(dg, cache_g, dx)
+        return dx_c + dx_g if dx else None, dw_c, dw_g, db_c, db_g
 
     def jvp(self, tangents: Sequence[Any], cache: Cache) -> Array:
         x, c, g, w_content, w_gate, content_bias, gate_bias = cache

@@ -9,6 +9,7 @@ from typing import Any
 from handgrad.errors import ShapeError, ValueRangeError
 from handgrad.ops.arrays import Array, Namespace, namespace_of, operand, rows, same_dtype
 from handgrad.ops.base import Cache, Op, match_upstream
+from handgrad.ops.samples import outer, pooled
 
 LAYOUTS = ("in_out", "out_in")
 
@@ -68,6 +69,20 @@ class Linear(Op):
         if needs[2] and has_bias:
             db = xp.sum(dz, axis=0)
         return dx, dw, db
+
+    def sample_gradients(self, dout: Array, cache: Cache, dx: bool = True) -> tuple[Any, ...]:
+        """As backward, with the gradients by w and b for each sample alone: (dx or None, `Outer`, `Each` or None)."""
+        x, _, has_bias, _, flatten = cache
+        down, _, _ = self.backward(dout, cache, needs=(dx, False, False))
+        xp = namespace_of(x=x)
+        if flatten and x.ndim != 2:
+            x = _as_rows(xp, x, flatten)
+        if x.ndim < 2:
+            raise ShapeError(
+                f"x must have a batch axis, to have a gradient for each sample, got shape {tuple(x.shape)}"
+            )
+        factors = (x, dout) if cache[3] == "in_out" else (dout, x)
+        return down, outer(*factors), pooled(dout) if has_bias else None
 
     def jvp(self, tangents: Sequence[Any], cache: Cache) -> Array:
         x, w, has_bias, layout, flatten = cache

@@ -9,6 +9,7 @@ import handgrad.checks as checks
 from handgrad.errors import ShapeError
 from handgrad.ops.arrays import Array, magnitude, namespace_of, operand, real, rows, same_dtype
 from handgrad.ops.base import Cache, Op, match_upstream
+from handgrad.ops.samples import pooled
 
 
 class LayerNorm(Op):
@@ -57,6 +58,17 @@ class LayerNorm(Op):
         dscale = xp.sum(rows(xp, dout * n), axis=0)
         dshift = xp.sum(rows(xp, dout), axis=0)
         return self._normalized(dout * scale, n, inverse), dscale, dshift
+
+    def sample_gradients(self, dout: Array, cache: Cache, dx: bool = True) -> tuple[Any, ...]:
+        """As backward, with the gradients by scale and shift for each sample alone; dx=False leaves dx out."""
+        n, inverse, scale = cache
+        dout = match_upstream(dout, n.shape, n)
+        if n.ndim < 2:
+            raise ShapeError(
+                f"x must have a batch axis, to have a gradient for each sample, got shape {tuple(n.shape)}"
+            )
+        down = self._normalized(dout * scale, n, inverse) if dx else None
+        return down, pooled(dout * n), pooled(dout)
 
     def jvp(self, tangents: Sequence[Any], cache: Cache) -> Array:
         n, inverse, scale = cache

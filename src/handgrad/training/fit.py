@@ -15,6 +15,7 @@ import numpy as np
 from handgrad.checks import at_least_0, by_name, positive, whole
 from handgrad.engines.choice import blas_limit, engine_name, engine_of
 from handgrad.engines.eager import as_parameters, check_parameters
+from handgrad.engines.private import SampleClipping
 from handgrad.errors import DivergenceError, DTypeError, ValueRangeError
 from handgrad.layers import L2, Layer, Loss, Parameters
 from handgrad.layers import loss as loss_of
@@ -37,6 +38,7 @@ from handgrad.training.data import (
 from handgrad.training.history import History, Result
 from handgrad.training.metrics import HIGHER_IS_BETTER, Metric, metric
 from handgrad.training.predict import compiled_forward, eager_scores
+from handgrad.training.privacy import Privacy
 from handgrad.training.progress import ProgressBar
 
 
@@ -62,6 +64,8 @@ def fit(
     batch_size: int = 32,
     regularizer: L2 | None = None,
     clip_norm: float | None = None,
+    per_sample_clip: float | None = None,
+    noise_multiplier: float = 0.0,
     validation: Any = None,
     metrics: Iterable[str | Metric] = (),
     patience: int | None = None,
@@ -78,6 +82,9 @@ def fit(
 
     data: (X, y) or (X, y, sample_weight), samples as rows. X in float32 trains in float32, anything else in float64.
     loss, optimizer: an object or its name. regularizer: L2(strength). clip_norm: the largest gradient norm of a step.
+    per_sample_clip: the largest norm of a single sample's gradient in a step. noise_multiplier: adds normal noise to
+        their sum, of this times per_sample_clip as standard deviation, and draws each step's rows at random, so that no
+        sample shows in the parameters: `result.privacy.epsilon(delta)` says how well. The eager engine runs these.
     epochs, batch_size: passes over the data, and rows a step; the last batch of an epoch may be shorter.
     validation: data of the same form, or the fraction of `data` to hold out. metrics: "accuracy", "rmse", "r2" or
         functions of (scores, y), of the validation data after each epoch, as "validation_accuracy" and so on.
@@ -108,6 +115,7 @@ def fit(
         raise ValueRangeError(f"monitor={monitor!r} is watched by early stopping alone; give patience too")
     if clip_norm is not None:
         clip_norm = positive("clip_norm", clip_norm)
+    private = _private(per_sample_clip, noise_multiplier)
     min_delta = at_least_0("min_delta", min_delta)
     seed = whole("seed", seed, 0)
     if regularizer is not None and not isinstance(regularizer, L2):
@@ -118,6 +126,11 @@ def fit(
     two_classes(loss, train)
     if held is not None:
         fits(model, loss, held, "validation")
+    if private and private.noise_multiplier and train.weight is not None:
+        raise ValueRangeError(
+            "sample_weight cannot be given with noise_multiplier: "
+            "weights are scaled by all of them, which no noise hides"
+        )
     train = weighed(train)
     measures = _measures(metrics, loss, held is not None)
     callbacks = (callbacks,) if callable(callbacks) else tuple(callbacks)
@@ -126,7 +139,9 @@ def fit(
     steps = math.ceil(len(train) / batch_size)
     bound = optimizer.bind(epochs * steps)
     limit = blas_limit(threads, start, batch_size)
-    runner, note = engine_of(engine, model, loss, bound, regularizer, clip_norm, start, train, batch_size, threads)
+    runner, note = engine_of(
+        engine, model, loss, bound, regularizer, clip_norm, start, train, batch_size, threads, private
+    )
     # by the engine that trains, so that the same run gives the same bits again
     forward = compiled_forward(model, start, held.x.shape[1:]) if held and runner.name == "compiled" else None
     del start  # an engine that packs the parameters keeps no second copy
@@ -136,7 +151,12 @@ def fit(
         best = patience is not None and watch.best_params is not None
         epoch = watch.best_epoch if best else len(history)
         chosen = watch.best_params if best else runner.finish()
-        return Result(model, chosen, history, epoch, stopped, runner.name, note)  # type: ignore[arg-type]
+        privacy = None
+        if private and private.noise_multiplier:
+            privacy = Privacy(
+                len(train), min(batch_size, len(train)), int(runner.state["step"]), private.noise_multiplier
+            )
+        return Result(model, chosen, history, epoch, stopped, runner.name, note, privacy)  # type: ignore[arg-type]
 
     with blas_threads(limit), ProgressBar(epochs, steps, progress, note) as bar:
         try:
@@ -176,6 +196,14 @@ def fit(
             error.result = result()
             raise
     return result()
+
+
+def _private(per_sample_clip: float | None, noise_multiplier: float) -> SampleClipping | None:
+    if per_sample_clip is not None:
+        return SampleClipping(per_sample_clip, noise_multiplier)
+    if noise_multiplier != 0:
+        raise ValueRangeError(f"noise_multiplier={noise_multiplier!r} is in units of per_sample_clip; give that too")
+    return None
 
 
 @dataclass

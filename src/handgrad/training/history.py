@@ -9,6 +9,7 @@ from typing import Any
 from handgrad.checks import by_name
 from handgrad.layers import Layer, Parameters
 from handgrad.ops.arrays import Array
+from handgrad.training.privacy import Privacy
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,7 @@ class Result:
     params: those of the best epoch where early stopping was asked for, else the last. best_epoch: the epoch they are
     of, counted from 1; 0 when no epoch was finished. stopped: "epochs", "patience", "callback", "interrupted", or, in a
     DivergenceError, "diverged". engine: "compiled" or "eager"; note: why engine="auto" did not take the compiled one.
+    privacy: of a training with noise_multiplier, what its parameters tell of any one sample; None of any other.
     """
 
     model: Layer
@@ -62,6 +64,7 @@ class Result:
     stopped: str
     engine: str
     note: str = ""
+    privacy: Privacy | None = None
 
     def predict(self, X: Any, batch_size: int = 4096) -> Array:
         """The scores of each row of X (see `handgrad.predict`)."""
