@@ -69,10 +69,10 @@ class Progress:
             self.last = stage
 
 
-def machine() -> list[tuple[str, str]]:
+def machine(names: Sequence[str] = PACKAGES) -> list[tuple[str, str]]:
     """The processor, its caches, the system, the versions and the date."""
     packages = []
-    for name in PACKAGES:
+    for name in names:
         try:
             packages.append(f"{name} {version(name)}")
         except PackageNotFoundError:

@@ -1,0 +1,1 @@
+"""Predictive quality on real data sets that come inside wheels: `python -m benchmarks.quality`."""
