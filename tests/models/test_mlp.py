@@ -135,3 +135,16 @@ def test_he_keeps_the_signal_through_20_layers_and_small_numbers_lose_it():
     lost = signal(mlp([*widths, 1], "relu", init=lambda rng, shape: rng.normal(0, 0.01, shape)), 20)
     np.testing.assert_allclose(np.log(lost[-1]) / 20, np.log(128 * 0.01**2 / 2), rtol=0.05)
     assert lost[-1] < 1e-40
+
+
+def test_an_activation_for_each_hidden_layer():
+    model = mlp([3, 8, 4, 6, 2], ["tanh", "swiglu", LeakyReLU(0.3)], dropout=0.1)
+    expected = [Linear(3, 8), Tanh(), SwiGLU(8, 4), Linear(4, 6), LeakyReLU(0.3), Linear(6, 2)]
+    assert [layer for layer in model.layers if layer != Dropout(0.1)] == expected
+    assert mlp([3, 2], []) == mlp([3, 2])
+
+
+@pytest.mark.parametrize("activation", [["tanh"], ("tanh", "relu", "relu"), []])
+def test_a_list_of_another_length_is_refused(activation):
+    with pytest.raises(ValueRangeError, match="one for each of 2 hidden layers"):
+        mlp([3, 8, 4, 2], activation)

@@ -8,10 +8,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from handgrad.errors import ValueRangeError
-from handgrad.optim import Constant, Cosine, OneCycle, Schedule, Step, WarmUp
+from handgrad.optim import Constant, Cosine, CosineLog, OneCycle, Schedule, Step, WarmUp
 
-BOUND = [Constant(0.3), Step(0.3, 4), Cosine(0.3, 9, 0.1), WarmUp(3, Cosine(0.3, 9)), OneCycle(0.3, 9)]
-OPEN = [Cosine(0.3), OneCycle(0.3), WarmUp(3, Cosine(0.3)), WarmUp(1, WarmUp(2, OneCycle(0.3)))]
+BOUND = [
+    Constant(0.3),
+    Step(0.3, 4),
+    Cosine(0.3, 9, 0.1),
+    CosineLog(0.3, 9),
+    WarmUp(3, Cosine(0.3, 9)),
+    OneCycle(0.3, 9),
+]
+OPEN = [Cosine(0.3), CosineLog(0.3), OneCycle(0.3), WarmUp(3, Cosine(0.3)), WarmUp(1, WarmUp(2, OneCycle(0.3)))]
 
 
 def test_constant():
@@ -27,6 +34,16 @@ def test_cosine():
     assert Cosine(4, 2)(0) == 4
     rates = [Cosine(4, 4, 2)(step) for step in range(7)]
     np.testing.assert_allclose(rates, [4, 3 + 0.5**0.5, 3, 3 - 0.5**0.5, 2, 2, 2])
+
+
+def test_cosine_log():
+    schedule = CosineLog(2, 15)  # waves of 1, 2, 4 and 8 steps
+    for bottom in (0, 1, 3, 7, 15):
+        assert schedule(bottom) == pytest.approx(0, abs=1e-14)
+    rates = [CosineLog(2, 1500)(step) for step in range(1501)]
+    peaks = [i for i in range(1, 1500) if rates[i - 1] < rates[i] > rates[i + 1]]
+    np.testing.assert_allclose(peaks, [100 * (2 ** (i + 0.5) - 1) for i in range(4)], atol=1)
+    np.testing.assert_allclose([rates[i] for i in peaks], 2, rtol=1e-3)
 
 
 def test_warm_up():
@@ -55,7 +72,9 @@ def test_one_cycle_without_room_to_rise_begins_at_the_peak(steps, warm):
         assert schedule(steps - 1) == pytest.approx(1 / 25e4)
 
 
-@pytest.mark.parametrize("schedule", [Cosine(0.3, 9, 0.1), OneCycle(0.3, 9), OneCycle(0.3, 9, warm=1.0)], ids=str)
+@pytest.mark.parametrize(
+    "schedule", [Cosine(0.3, 9, 0.1), CosineLog(0.3, 9), OneCycle(0.3, 9), OneCycle(0.3, 9, warm=1.0)], ids=str
+)
 def test_beyond_the_last_step_the_final_value_holds(schedule):
     assert {schedule(step) for step in (9, 10, 12, 18, 10**9)} == {schedule(9)}
     assert schedule(7) != schedule(9)
@@ -66,7 +85,7 @@ def test_beyond_the_last_step_the_final_value_holds(schedule):
 @pytest.mark.parametrize("schedule", OPEN, ids=str)
 def test_unbound(schedule):
     assert not schedule.bound
-    with pytest.raises(ValueRangeError, match=r"(Cosine|OneCycle).* does not know its number of steps"):
+    with pytest.raises(ValueRangeError, match=r"(Cosine|CosineLog|OneCycle).* does not know its number of steps"):
         schedule(0)
     bound = schedule.bind(12)
     assert bound.bound
@@ -76,6 +95,7 @@ def test_unbound(schedule):
 
 def test_bind():
     assert Cosine(0.3, final=0.1).bind(7) == Cosine(0.3, 7, 0.1)
+    assert CosineLog(0.3, cycles=2).bind(7) == CosineLog(0.3, 7, 2)
     assert OneCycle(0.3, warm=0.5).bind(7) == OneCycle(0.3, 7, warm=0.5)
     assert WarmUp(3, Cosine(0.3), 0.1).bind(10) == WarmUp(3, Cosine(0.3, 7), 0.1)
     for schedule in BOUND:
@@ -102,6 +122,7 @@ any_schedule = st.recursive(
         st.builds(Constant, st.floats(0, 10)),
         st.builds(Step, st.floats(0, 10), st.integers(1, 9), st.floats(0, 1)),
         st.builds(Cosine, st.floats(0, 10), st.integers(1, 50), st.floats(0, 10)),
+        st.builds(CosineLog, st.floats(0, 10), st.integers(1, 50), st.integers(1, 8)),
         st.builds(OneCycle, st.floats(0, 10), st.integers(1, 50), st.floats(0, 1), st.floats(1, 50), st.floats(1, 1e6)),
     ),
     lambda then: st.builds(WarmUp, st.integers(0, 20), then, st.floats(0, 10)),

@@ -160,6 +160,33 @@ def predict(
 
 
 @app.command()
+def explain(
+    run: Annotated[str, typer.Argument(metavar="RUN", help="A run: its name, its folder or its model file.")],
+    data: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[DATA]", help=f"A table with the target: {TABLES}. Left out: the one it was tested on."
+        ),
+    ] = None,
+    rows: Annotated[int, typer.Option(metavar="N", help="Rows to follow through, drawn at random.", min=1)] = 512,
+    out: Annotated[
+        str | None, typer.Option(metavar="DIR", help="The folder for the figures; by default the run's own.")
+    ] = None,
+    runs: Runs = "runs",
+    debug: Debug = False,
+) -> None:
+    """Follow rows through a run's network and back, and say what is wrong with it, if anything.
+
+    Prints the layers, their values and gradients, and the diagnosis; writes trace.png, diagnosis.png, model.svg and
+    trace.json.
+    """
+    with explained(debug):
+        from handgrad.cli.explain import explain as run_command
+
+        run_command(run, data, rows=rows, out=out, runs=runs)
+
+
+@app.command()
 def bench(
     configs: Annotated[
         str, typer.Option(metavar="A,B", help="Which networks to train: A to D are small to middling, E is large.")

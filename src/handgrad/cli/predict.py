@@ -27,7 +27,7 @@ from handgrad.training import predict as scores_of
 def predict(run: str, data: str, *, output: str | None, probabilities: bool, runs: str) -> None:
     """Run the command. Raises HandgradError or OSError, and then leaves the output as it was."""
     model, params, metadata, path = open_run(run, Path(runs))
-    features, target = _preprocessing(metadata, path)
+    features, target = preprocessing(metadata, path)
     if probabilities and not isinstance(target, Classes):
         raise InputError(f"--probabilities is for classes, and {run!r} predicts numbers, {target.name}")
     if output is not None and not Path(output).parent.is_dir():
@@ -55,7 +55,8 @@ def predict(run: str, data: str, *, output: str | None, probabilities: bool, run
         notes.print(Text(compared), soft_wrap=True)
 
 
-def _preprocessing(metadata: dict[str, Any], path: Path) -> tuple[Features, Target]:
+def preprocessing(metadata: dict[str, Any], path: Path) -> tuple[Features, Target]:
+    """How a run encodes a table and its target. Raises FormatError for a model that `handgrad train` did not write."""
     data = metadata.get("preprocessing")
     if not isinstance(data, dict):
         raise FormatError(

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from handgrad.errors import ParameterError, ShapeError, UnsupportedError
+from handgrad.errors import DTypeError, ParameterError, ShapeError, UnsupportedError
 from handgrad.layers.parameters import Parameter, Parameters
 from handgrad.ops.arrays import Array
 from handgrad.ops.base import Cache, Elementwise, Op
@@ -24,6 +24,7 @@ class Layer:
     params = layer.init(rng)                                       a mapping of names to arrays
     out, cache = layer.forward(params, x, train=False, rng=None)   train and rng matter to Dropout alone
     dx, grads = layer.backward(dout, cache)                        grads: names and shapes of params
+    tangent = layer.jvp(v, {"weight": ...}, cache)                 the derivative along v and the tangents
 
     Safe to share between threads and to place twice in one model. Most subclasses name an op, its hyperparameters and
     their parameters; everything else follows here. A layer of your own may write forward and backward itself.
@@ -78,6 +79,21 @@ class Layer:
         """The downstream gradient dx, and the gradients of the parameters."""
         dx, *grads = self.op.backward(dout, cache)
         return dx, dict(zip(self.parameters(), grads, strict=False))
+
+    def jvp(self, tangent: Array, tangents: Mapping[str, Array], cache: Cache) -> Array:
+        """The derivative of the output along `tangent`, of x, and `tangents`, one for each parameter."""
+        if not isinstance(getattr(self, "op", None), Op):
+            raise UnsupportedError(f"{type(self).__name__} has no op, so that it must have a jvp of its own")
+        given = (tangent, *(tangents[name] for name in self.parameters()))
+        left_out = [None] * (len(self.op.inputs) - len(given))  # a bias, say
+        return self.op.jvp((*given, *left_out), cache)
+
+    def __call__(self, node: Any) -> Any:
+        """The layer on a graph's node: a new node. On arrays, call forward."""
+        if not hasattr(node, "__handgrad_call__"):
+            given = type(node).__name__
+            raise DTypeError(f"{self!r} is called on a Graph's node, got {given}; for arrays: forward(params, x)")
+        return node.__handgrad_call__(self, node)
 
     def parameter_gradients(self, dout: Array, cache: Cache) -> Gradients:
         """The gradients of the parameters alone: what a first layer needs, where nobody asks for dx."""

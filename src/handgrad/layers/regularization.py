@@ -40,6 +40,9 @@ class Dropout(Layer):
     def backward(self, dout: Array, cache: Cache) -> tuple[Array, Gradients]:
         return (dout, {}) if cache is None else super().backward(dout, cache)
 
+    def jvp(self, tangent: Array, tangents: Mapping[str, Array], cache: Cache) -> Array:
+        return tangent if cache is None else super().jvp(tangent, tangents, cache)
+
 
 @dataclass(frozen=True, repr=False)
 class LayerNorm(Layer):

@@ -66,6 +66,10 @@ class Residual(Container):
         self._add_gradients(grads, "layer", of_layer)
         return dout + dx, grads
 
+    def jvp(self, tangent: Array, tangents: Mapping[str, Array], cache: Cache) -> Array:
+        with within("layer"):
+            return tangent + self.layer.jvp(tangent, self._params_of(tangents, "layer"), cache)
+
     def parameter_gradients(self, dout: Array, cache: Cache) -> Gradients:
         grads: Gradients = {}
         with within("layer"):

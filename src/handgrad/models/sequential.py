@@ -62,6 +62,12 @@ class Sequential(Container):
             self._add_gradients(grads, str(i), of_layer)
         return dout, grads
 
+    def jvp(self, tangent: Array, tangents: Mapping[str, Array], cache: Cache) -> Array:
+        for i, layer in enumerate(self.layers):
+            with within(str(i)):
+                tangent = layer.jvp(tangent, self._params_of(tangents, str(i)), cache[i])
+        return tangent
+
     def parameter_gradients(self, dout: Array, cache: Cache) -> Gradients:
         """As backward, but it goes no further down than the first layer with parameters, and takes no dx there."""
         first = next((i for i, layer in enumerate(self.layers) if self._names[str(i)]), len(self.layers))

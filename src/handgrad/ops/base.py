@@ -39,7 +39,8 @@ class Op(ABC):
     backward and jvp change neither their arguments nor the cache, which may be used any number of times. An optional
     input that was None has the gradient None, and its tangent is ignored. Where the output is a single number, dout
     may be a Python number. An output may be the very array that the cache holds, or an input: do not write to it before
-    backward has run. Calling the op gives forward's output alone.
+    backward has run. Calling the op gives forward's output alone; an argument with a method `__handgrad_call__`, such
+    as a graph's node, takes the call over.
     """
 
     name: ClassVar[str]
@@ -59,7 +60,10 @@ class Op(ABC):
     def jvp(self, tangents: Sequence[Any], cache: Cache) -> Array:
         """The derivative of the output along the tangents, one for each input."""
 
-    def __call__(self, *inputs: Any, **hyper: Any) -> Array:
+    def __call__(self, *inputs: Any, **hyper: Any) -> Any:
+        for each in (*inputs, *hyper.values()):
+            if hasattr(each, "__handgrad_call__"):
+                return each.__handgrad_call__(self, *inputs, **hyper)
         return self.forward(*inputs, **hyper)[0]
 
     def __repr__(self) -> str:

@@ -5,7 +5,7 @@ from handgrad.optim.base import Optimizer, State
 from handgrad.optim.clip import clip_by_norm, global_norm
 from handgrad.optim.names import by_name
 from handgrad.optim.rmsprop import RMSprop
-from handgrad.optim.schedules import Constant, Cosine, OneCycle, Schedule, Step, WarmUp
+from handgrad.optim.schedules import Constant, Cosine, CosineLog, OneCycle, Schedule, Step, WarmUp
 from handgrad.optim.sgd import SGD
 
 __all__ = [
@@ -14,6 +14,7 @@ __all__ = [
     "AdamW",
     "Constant",
     "Cosine",
+    "CosineLog",
     "OneCycle",
     "Optimizer",
     "RMSprop",

@@ -112,6 +112,29 @@ class Cosine(_Spanning):
 
 
 @dataclass(frozen=True)
+class CosineLog(_Spanning):
+    """rate (1 - cos(2 π log2(1 + (2^cycles - 1) step / steps))) / 2: waves from 0 to rate and back, each twice as long.
+
+    Holzmüller, Grinsztajn and Steinwart, Better by default, 2024, section 3, where `cycles` is 4.
+    """
+
+    rate: float
+    steps: int | None = None
+    cycles: int = 4
+
+    def __post_init__(self) -> None:
+        checks.rates(self, "rate")
+        checks.counts(self, "cycles")
+        if self.steps is not None:
+            checks.counts(self, "steps")
+
+    def at(self, step: int) -> float:
+        assert self.steps is not None
+        share = min(step / self.steps, 1.0)
+        return self.rate * (1 - math.cos(2 * math.pi * math.log2(1 + (2**self.cycles - 1) * share))) / 2
+
+
+@dataclass(frozen=True)
 class WarmUp(Schedule):
     """A line from `start` at step 0 to the first rate of `then` at step `steps`, where `then` starts to count.
 

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import handgrad.layers as layers
+import handgrad.models as models
+import handgrad.ops as ops
 from handgrad.engines.compiled.kernels.elementwise import (
     GELU,
     GELU_TANH,
@@ -132,6 +134,21 @@ def _add(
     if kind is Residual:
         y, _ = within("layer", layer.layer, x, shape)  # type: ignore[attr-defined]
         return step("plus", x, y), shape
+    if kind is models.Graph:
+        assert isinstance(layer, models.Graph)
+        known: dict[int, tuple[int, tuple[int, ...]]] = {}
+        for i in layer.order:
+            node = layer.nodes[i]
+            met = [known[source] for source in node.sources if source in known]  # constants are not
+            if node.kind == "input":
+                known[i] = x, shape
+            elif node.kind == "layer" and met:
+                known[i] = within(node.name, node.function, *met[0])
+            elif isinstance(node.op, type(ops.add)) and len(met) == 2 and met[0][1] == met[1][1]:
+                known[i] = step("plus", *(value for value, _ in met), width=graph.widths[met[0][0]]), met[0][1]
+            elif node.kind in ("op", "layer") or node is layer.sink:
+                raise UnsupportedError(f"the compiled engine runs layers and sums in a Graph, not {node!r}")
+        return known[layer.sink.index]
     if kind is layers.Linear:
         assert isinstance(layer, layers.Linear)
         if not layer.flatten:

@@ -1,0 +1,1 @@
+"""Gradients explained: derivations, traces, diagnoses and pictures."""

@@ -1,0 +1,1 @@
+"""Derivations shown: as text, as Markdown, as LaTeX."""

@@ -1,0 +1,206 @@
+"""Ops on each element: of two arrays, broadcast, or of one."""
+
+from __future__ import annotations
+
+import functools
+import operator
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+import handgrad.ops as ops
+from handgrad.explain.derive.arrays import Call
+from handgrad.explain.derive.formula import Formula, Holds, Name, Number
+from handgrad.explain.derive.rules.base import Gradient, Note, Operand, Rule, Step, Wanted, aligned, pooled
+from handgrad.explain.derive.shapes import Shape, broadcast
+from handgrad.ops import Op
+
+Locals = Callable[..., tuple[Formula, ...]]
+ONE = Number(1)
+
+
+class Elementwise2(Rule):
+    """z = f(x, y), with x and y broadcast to one shape. local: (x, y, z) -> (dz/dx, dz/dy)."""
+
+    def __init__(self, letter: str, op: Op, form: Callable[..., Formula], local: Locals, pattern: str = ""):
+        self.letter, self.op, self.form, self.local, self.pattern = letter, op, form, local, pattern  # type: ignore[misc]
+
+    def shape(self, operands: Sequence[Operand], options: dict[str, Any]) -> Shape:
+        x, y = operands
+        return broadcast(x.shape, y.shape)
+
+    def formula(self, step: Step) -> Formula:
+        return self.form(*(operand.formula for operand in step.operands))
+
+    def elements(self, step: Step) -> Formula:
+        return self.form(*(operand.at(aligned(operand, step.shape, step.indices)) for operand in step.operands))
+
+    def gradients(self, step: Step) -> list[Gradient]:
+        wanted, letters = Wanted(step), step.indices
+        elements = [operand.at(aligned(operand, step.shape, letters)) for operand in step.operands]
+        by_element = self.local(*elements, Operand(step.out).at(letters))
+        by_array = self.local(*(operand.formula for operand in step.operands), step.out)
+        for operand, local, whole in zip(step.operands, by_element, by_array, strict=True):
+            notes = [Note("pattern", (self.pattern,))] if self.pattern else []
+            indices = aligned(operand, step.shape, letters)
+            if isinstance(operand.array, Name) and (note := pooling(step, operand, indices)):
+                notes.append(note)
+            notes += kinks(self.op)
+            array = pooled(step.upstream * whole, step.shape, operand.shape)
+            wanted.add(operand, array, indices=indices, out=letters, local=local, notes=tuple(notes))
+        return wanted.found
+
+
+class Add(Elementwise2):
+    """z = x + y, or the sum of several arrays of one shape."""
+
+    def __init__(self) -> None:
+        pattern = "addition distributes: each term receives the upstream gradient"
+        super().__init__("S", ops.add, lambda *terms: functools.reduce(operator.add, terms), self._ones, pattern)
+
+    def _ones(self, *terms: Formula) -> tuple[Formula, ...]:
+        return tuple(ONE for _ in terms[:-1])
+
+    def shape(self, operands: Sequence[Operand], options: dict[str, Any]) -> Shape:
+        return functools.reduce(broadcast, (operand.shape for operand in operands))
+
+    def evaluate(self, values: Sequence[Any], options: dict[str, Any]) -> Any:
+        return functools.reduce(ops.add, values)
+
+
+class Elementwise1(Rule):
+    """y = f(x). local: (x, y, options) -> dy/dx."""
+
+    letter = "A"
+
+    def __init__(self, op: Op, local: Callable[[Formula, Formula, dict[str, Any]], Formula], **options: Any):
+        self.op, self.local, self.options = op, local, options
+
+    def shape(self, operands: Sequence[Operand], options: dict[str, Any]) -> Shape:
+        return operands[0].shape
+
+    def formula(self, step: Step) -> Formula:
+        return self._called(step.operands[0].formula, step.options)
+
+    def elements(self, step: Step) -> Formula:
+        return self._called(step.operands[0].at(step.indices), step.options)
+
+    def _called(self, x: Formula, options: dict[str, Any]) -> Formula:
+        assert self.op is not None
+        if self.op.name == "gelu" and options["approximate"] == "tanh":
+            return Call("gelu_tanh", (x,))
+        given = {k: v for k, v in options.items() if self.op.name == "leaky_relu" or v != self.options[k]}
+        return Call(self.op.name, (x,), given)
+
+    def gradients(self, step: Step) -> list[Gradient]:
+        wanted, (x,), letters = Wanted(step), step.operands, step.indices
+        local = self.local(x.at(letters), Operand(step.out).at(letters), step.options)
+        whole = step.upstream * self.local(x.formula, step.out, step.options)
+        wanted.add(x, whole, indices=letters, out=letters, local=local, notes=tuple(kinks(self.op)))
+        return wanted.found
+
+
+class SquareRoot(Elementwise1):
+    """y = sqrt(x), which the library has as a power."""
+
+    def __init__(self) -> None:
+        super().__init__(ops.power, lambda x, y, options: 1 / (2 * y))
+
+    def _called(self, x: Formula, options: dict[str, Any]) -> Formula:
+        return Call("sqrt", (x,))
+
+    def evaluate(self, values: Sequence[Any], options: dict[str, Any]) -> Any:
+        return np.sqrt(values[0])
+
+
+class Negative(Elementwise1):
+    """y = -x."""
+
+    letter = "N"
+
+    def __init__(self) -> None:
+        super().__init__(ops.negative, lambda x, y, options: Number(-1))
+
+    def _called(self, x: Formula, options: dict[str, Any]) -> Formula:
+        return -x
+
+
+def kinks(op: Op | None) -> list[Note]:
+    """Where the op has no derivative, in its own words."""
+    return [
+        Note("kink", (f"at {plain(kink.where)} there is no derivative; {plain(kink.subgradient)} is taken",))
+        for kink in (op.kinks if op is not None else ())
+    ]
+
+
+def plain(latex: str) -> str:
+    """The little LaTeX of a kink as text."""
+    for old, new in ((r"\tfrac{1}{2}", "1/2"), (r"\tfrac{1}{k}", "1/k"), (r"\alpha", "alpha"), (r"\Delta", "margin")):
+        latex = latex.replace(old, new)
+    return latex.replace("{", "").replace("}", "")
+
+
+def pooling(step: Step, operand: Operand, indices: tuple[str, ...]) -> Note | None:
+    """What broadcasting means for the gradient, where the operand is broadcast."""
+    free = [i for i in step.indices if i not in indices]
+    if not free:
+        return None
+    rows = " and ".join(f"{i} (1 to {step.shape[step.indices.index(i)]})" for i in free)
+    return Note(
+        "batch pooling",
+        (operand.array, f" has no index {rows}: one value serves all of them, so that its gradient is their sum"),
+    )
+
+
+def _power(x: Formula, y: Formula, z: Formula) -> tuple[Formula, Formula]:
+    by_x = y * x ** (Number(y.value - 1) if isinstance(y, Number) else y - 1)
+    return by_x, z * Call("log", (x,))
+
+
+def _maximum(x: Formula, y: Formula, z: Formula) -> tuple[Formula, Formula]:
+    half = Number(0.5) * Holds(x.equals(y))
+    return Holds(x.over(y)) + half, Holds(y.over(x)) + half
+
+
+def _swish(x: Formula, y: Formula, options: dict[str, Any]) -> Formula:
+    beta = Number(options["beta"])
+    gate = Call("sigmoid", (beta * x,))
+    return gate + beta * y * (1 - gate)
+
+
+def _gelu(x: Formula, y: Formula, options: dict[str, Any]) -> Formula:
+    if options["approximate"] == "tanh":
+        return Call("gelu_tanh_slope", (x,))
+    return Call("normal_cdf", (x,)) + x * Call("normal_pdf", (x,))
+
+
+SWAPS = "multiplication swaps: each factor receives the upstream gradient times the other"
+ROUTES = "the maximum routes: the upstream gradient goes to the larger alone"
+
+TWO: dict[str, Elementwise2] = {
+    "add": Add(),
+    "subtract": Elementwise2("D", ops.subtract, lambda x, y: x - y, lambda x, y, z: (ONE, -ONE)),
+    "multiply": Elementwise2("P", ops.multiply, lambda x, y: x * y, lambda x, y, z: (y, x), SWAPS),
+    "divide": Elementwise2("Q", ops.divide, lambda x, y: x / y, lambda x, y, z: (1 / y, -(z / y))),
+    "power": Elementwise2("P", ops.power, lambda x, y: x**y, _power),
+    "maximum": Elementwise2("M", ops.maximum, lambda x, y: Call("maximum", (x, y)), _maximum, ROUTES),
+}
+
+ONE_INPUT: dict[str, Elementwise1] = {
+    "identity": Elementwise1(ops.identity, lambda x, y, o: ONE),
+    "sigmoid": Elementwise1(ops.sigmoid, lambda x, y, o: y * (1 - y)),
+    "tanh": Elementwise1(ops.tanh, lambda x, y, o: 1 - y**2),
+    "relu": Elementwise1(ops.relu, lambda x, y, o: Holds(x.over(Number(0)))),
+    "leaky_relu": Elementwise1(
+        ops.leaky_relu,
+        lambda x, y, o: Call("where", (x.over(Number(0)), ONE, Number(o["alpha"]))),
+        alpha=0.01,
+    ),
+    "swish": Elementwise1(ops.swish, _swish, beta=1.0),
+    "gelu": Elementwise1(ops.gelu, _gelu, approximate="none"),
+    "exp": Elementwise1(ops.exp, lambda x, y, o: y),
+    "log": Elementwise1(ops.log, lambda x, y, o: 1 / x),
+    "sqrt": SquareRoot(),
+    "negative": Negative(),
+}

@@ -1,0 +1,85 @@
+"""`handgrad explain`: what it prints and writes for a run, and what it refuses."""
+
+import json
+
+import pytest
+
+QUICK = ("--epochs", 3, "--hidden", "8", "--quiet")
+FILES = {"trace.png", "diagnosis.png", "model.svg", "trace.json"}
+
+
+@pytest.fixture
+def run(handgrad, flowers):
+    ran = handgrad("train", "flowers.csv", "--target", "kind", "--name", "first", *QUICK)
+    assert ran.code == 0
+    return "first"
+
+
+def test_a_run_and_the_table_it_was_trained_on(handgrad, run, tmp_path):
+    ran = handgrad("explain", run)
+    assert ran.code == 0
+    assert "120 rows of flowers.csv" in ran.out
+    assert "update/norm" in ran.out
+    assert "AdamW at rate 0.005" in ran.out
+    assert "Diagnosis" in ran.out
+    folder = tmp_path / "runs" / "first"
+    assert {path.name for path in folder.iterdir()} >= FILES
+    assert (folder / "trace.png").read_bytes().startswith(b"\x89PNG")
+    assert "<svg" in (folder / "model.svg").read_text()
+    data = json.loads((folder / "trace.json").read_text())
+    assert data["trace"]["rows"] == 120
+    assert [layer["kind"] for layer in data["trace"]["layers"]] == ["Linear", "ReLU", "Dropout", "Linear"]
+
+
+def test_fewer_rows_and_another_folder(handgrad, run, tmp_path):
+    (tmp_path / "figures").mkdir()
+    ran = handgrad("explain", run, "flowers.csv", "--rows", 40, "--out", "figures")
+    assert ran.code == 0
+    assert "40 rows of flowers.csv" in ran.out
+    assert {path.name for path in (tmp_path / "figures").iterdir()} == FILES
+    assert not (tmp_path / "runs" / "first" / "trace.png").exists()
+
+
+def test_digits_and_a_regression(handgrad, tmp_path, flowers):
+    handgrad("train", *QUICK)
+    ran = handgrad("explain", "digits-1")
+    assert ran.code == 0
+    assert "359 rows of test.csv" in ran.out
+    handgrad("train", "flowers.csv", "--target", "width", "--optimizer", "sgd", "--learning-rate", 0.02, *QUICK)
+    ran = handgrad("explain", "flowers-1")
+    assert ran.code == 0
+    assert "squared_error" in ran.out
+    assert "SGD at rate 0.02" in ran.out
+
+
+def test_a_model_file_alone(handgrad, run, tmp_path):
+    (tmp_path / "runs" / "first" / "model.safetensors").rename(tmp_path / "m.safetensors")
+    ran = handgrad("explain", "m.safetensors", "flowers.csv")
+    assert ran.code == 0
+    assert "Adam at rate 0.001" in ran.out
+    assert (tmp_path / "model.svg").exists()
+
+
+def test_without_matplotlib(handgrad, run, tmp_path, monkeypatch):
+    monkeypatch.setattr("handgrad.cli.explain.find_spec", lambda name: None)
+    ran = handgrad("explain", run)
+    assert ran.code == 0
+    assert "pip install 'handgrad[plot]'" in ran.out
+    assert not (tmp_path / "runs" / "first" / "trace.png").exists()
+    assert (tmp_path / "runs" / "first" / "model.svg").exists()
+
+
+def test_refused(refused, handgrad, run, tmp_path, flowers):
+    refused("explain", "frist", saying="there is no run 'frist'; did you mean 'first'")
+    refused("explain", run, "flower.csv", saying="there is no file 'flower.csv'; did you mean 'flowers.csv'")
+    refused("explain", run, "--out", "nowhere", saying="there is no folder 'nowhere' to write the figures to")
+    (tmp_path / "bare.csv").write_text("length,width,colour\n1,2,red\n")
+    refused("explain", run, "bare.csv", saying="bare.csv has no column 'kind', the target")
+    (tmp_path / "empty.csv").write_text("length,width,colour,kind\n1,2,red,\n2,3,blue,\n")
+    refused("explain", run, "empty.csv", saying="target 'kind' is empty in all 2 rows of empty.csv")
+    (tmp_path / "other.csv").write_text("length,width,colour,kind\n1,2,red,oak\n")
+    refused("explain", run, "other.csv", saying="holds 'oak', which is none of its classes")
+    flowers.unlink()
+    refused("explain", run, saying="DATA is missing: .*'flowers.csv', which it was trained on, is not there")
+    (tmp_path / "runs" / "first" / "config.json").write_text("{junk")
+    refused("explain", run, "other.csv", saying="the run 'runs/first' can't be read")
