@@ -213,7 +213,7 @@ def test_a_failure_while_writing_leaves_nothing(handgrad, refused, flowers, monk
     def full(*args, **kwargs):
         raise OSError(28, "No space left on device", "runs/x")
 
-    monkeypatch.setattr("handgrad.cli.train.save", full)
+    monkeypatch.setattr("handgrad.cli.plain.save", full)
     refused("train", flowers, "--target", "kind", *QUICK, saying="runs/x: no space left on device")
 
 

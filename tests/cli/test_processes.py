@@ -105,7 +105,7 @@ def test_the_command_starts_without_the_heavy_libraries():
 
 STOPS_WHILE_WRITING = """
 import sys, time
-import handgrad.cli.train as train
+import handgrad.cli.plain as plain
 from handgrad.cli.app import main
 
 def save(model, params, path, **metadata):
@@ -113,7 +113,7 @@ def save(model, params, path, **metadata):
     print("writing", file=sys.stderr, flush=True)
     time.sleep(600)
 
-train.save = save
+plain.save = save
 main()
 """
 

@@ -27,7 +27,7 @@ LOSSES = ("cross_entropy", "cross_entropy", "hinge", "squared_error", "huber", "
 
 @dataclass(frozen=True)
 class Network:
-    """A model, its parameters, data and how it is trained. layer: where a fault was planted, "" for the whole."""
+    """A model, its parameters, data and how it is trained. seed: what it was drawn from."""
 
     model: hg.Layer
     params: hg.Parameters
@@ -36,7 +36,7 @@ class Network:
     loss: Loss
     optimizer: Any
     history: Any = None
-    layer: str = ""
+    seed: int = 0
 
     def diagnose(self) -> Diagnosis:
         return diagnose(
@@ -90,7 +90,7 @@ def draw(seed: int, kinds: Sequence[str] = KINDS, hidden: Sequence[int] | None =
     optimizers = [hg.Adam(rate), hg.AdamW(rate), hg.SGD(0.03, momentum=0.9), hg.SGD(0.1), hg.RMSprop(1e-3)]
     optimizer = optimizers[rng.integers(len(optimizers))]
     y = y if loss.classifies else y.astype(dtype)
-    return Network(model, model.init(seed, dtype), X.astype(dtype), y, loss, optimizer)
+    return Network(model, model.init(seed, dtype), X.astype(dtype), y, loss, optimizer, seed=seed)
 
 
 def residual(rng: np.random.Generator, n_in: int, outputs: int, activation: str) -> hg.Layer:

@@ -57,7 +57,9 @@ def row(name: str, found: tuple[int, int], count: int, start: Counter[str], trai
 def table(count: int = COUNT) -> str:
     start, trained = alarms(count)
     lines = [row(name, hits(name, range(count)), count, start, trained) for name in FAULTS]
-    return "\n".join([HEAD, *lines])
+    drawn = healthy(count)[-1][0].seed + 1
+    healthy_ones = f"The {count} healthy networks are those that learnt of the first {drawn} drawn."
+    return "\n".join([HEAD, *lines, "", healthy_ones])
 
 
 def limits() -> str:

@@ -35,7 +35,7 @@ MODEL = hg.mlp([6, 16, 16, 4])
 
 def published():
     """The numbers of each row of docs/diagnose.md's table: found, at its layer, false alarms at the start, trained."""
-    lines = between(PAGE.read_text(), BEGIN, END).splitlines()[2:]
+    lines = [line for line in between(PAGE.read_text(), BEGIN, END).splitlines()[2:] if line.startswith("|")]
     cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
     return {c[0]: (*(int(n.split(" of ")[0]) for n in c[2:4]), *map(int, c[4:6])) for c in cells}
 
@@ -162,6 +162,15 @@ def test_shared_linear_layers_are_not_to_be_collapsed():
     assert "of rank 2 at most" in finding.says
     around = hg.Sequential([hg.Linear(6, 6), hg.Residual(hg.Linear(6, 6)), hg.ReLU(), hg.Linear(6, 4)])
     assert hg.diagnose(around, around.init(0), X, Y)["linear_layers"] == ()
+
+
+def test_a_network_that_has_learnt_it_all_has_no_fault():
+    model = hg.Linear(6, 4)
+    params = model.init(0)
+    params["bias"][0] = 1e3
+    y = np.zeros(120, int)
+    assert "zero_gradient" in hg.diagnose(model, params, X, y, loss="hinge")
+    assert hg.diagnose(model, params, X, y, loss="hinge", history=[{"epoch": 1, "loss": 0.0}]).ok
 
 
 def test_few_rows_say_nothing_of_dead_units():

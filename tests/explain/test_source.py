@@ -163,7 +163,8 @@ def own_draw(rng, shape):
     [
         (3, {}, DTypeError, "model must be a Layer"),
         (hg.Tanh(), {}, ValueRangeError, "has no parameters to train"),
-        (Own(), {}, UnsupportedError, "knows no Own"),
+        (Own(), {"sample": (2,)}, UnsupportedError, "Own, at the top, is no layer of the library"),
+        (Own(), {}, ShapeError, "give sample="),
         (hg.mlp([2, 2]), {"optimizer": Adam(Cosine(0.1))}, UnsupportedError, "constant learning rate"),
         (hg.mlp([2, 2], init=own_draw), {}, UnsupportedError, "'own_draw', is none of the library's"),
         (hg.mlp([2, 2]), {"regularizer": 0.1}, DTypeError, "must be L2"),

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from handgrad.cli.faults import UsageError, explained
+from handgrad.cli.options import Options, Plain, options_of
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -29,6 +30,13 @@ class TaskName(StrEnum):
     auto = "auto"
     classification = "classification"
     regression = "regression"
+
+
+class Preset(StrEnum):
+    """What is trained."""
+
+    plain = "plain"
+    tabular = "tabular"
 
 
 class DType(StrEnum):
@@ -66,32 +74,63 @@ def _option(panel: str, help_text: str, *names: str, **settings: Any) -> Any:
     return typer.Option(*names, help=help_text, rich_help_panel=panel, **settings)
 
 
+def _preset_option(name: str, panel: str, help_text: str, **settings: Any) -> Any:
+    """One that is left to the preset where it is not given; the help shows what the plain one takes."""
+    default = getattr(Plain(), name)
+    shown = ",".join(map(str, default)) if isinstance(default, tuple) else str(default)
+    return _option(panel, f"{help_text} [dim]\\[plain: {shown}][/dim]", **settings)
+
+
 @app.command()
 def train(
     data: Annotated[
         str | None, typer.Argument(metavar="[DATA]", help=f"A table: {TABLES}. Left out: scikit-learn's digits.")
     ] = None,
+    preset: Annotated[
+        Preset, typer.Option(help="plain: one network, to your options. tabular: an ensemble, tuned for tables.")
+    ] = Preset.plain,
     target: Annotated[str | None, _option(DATA, "The column to predict.", metavar="COLUMN")] = None,
     task: Annotated[TaskName, _option(DATA, "What the target is; auto looks at its values.")] = TaskName.auto,
     ignore: Annotated[list[str] | None, _option(DATA, "A column to leave out; repeatable.", metavar="COLUMN")] = None,
-    test: Annotated[float, _option(DATA, "The share of the rows to test on.")] = 0.2,
-    validation: Annotated[float, _option(DATA, "The share of the rest to choose the best epoch by.")] = 0.1,
-    hidden: Annotated[str, _option(MODEL, "Widths of the hidden layers, or 0 for none.", metavar="N,N")] = "256,128",
-    activation: Annotated[str, _option(MODEL, "relu, gelu, swish, tanh, swiglu, ...", metavar="NAME")] = "relu",
-    dropout: Annotated[float, _option(MODEL, "The share of units dropped in training.")] = 0.3,
-    dtype: Annotated[DType, _option(MODEL, "The precision.")] = DType.float32,
-    optimizer: Annotated[
-        str, _option(TRAINING, "sgd, momentum, nesterov, rmsprop, adam, adamw.", metavar="NAME")
-    ] = "adamw",
-    learning_rate: Annotated[
-        float | None, _option(TRAINING, "The highest rate of the one-cycle schedule; by default the optimizer's.")
+    test: Annotated[float, _option(DATA, "The share of the rows to test on.")] = Options.test,
+    validation: Annotated[
+        float | None, _preset_option("validation", DATA, "The share of the rest to choose the best epoch by.")
     ] = None,
-    batch_size: Annotated[int, _option(TRAINING, "Rows a step.", min=1)] = 64,
-    epochs: Annotated[int, _option(TRAINING, "Passes over the training part, at most.", min=1)] = 40,
-    patience: Annotated[int, _option(TRAINING, "Epochs without a better validation loss before it stops.", min=1)] = 15,
-    l2: Annotated[float, _option(TRAINING, "The strength of the penalty on squared weights.")] = 0.0,
-    label_smoothing: Annotated[float, _option(TRAINING, "The share of each label spread over all classes.")] = 0.01,
-    seed: Annotated[int, _option(TRAINING, "Decides the parts, the first values and the order.", min=0)] = 0,
+    ensemble: Annotated[int | None, _option(MODEL, "Members, with --preset tabular.", metavar="N", min=1)] = None,
+    hidden: Annotated[
+        str | None,
+        _preset_option("hidden", MODEL, "Widths of the hidden layers, or 0 for none.", metavar="N,N"),
+    ] = None,
+    activation: Annotated[
+        str | None, _preset_option("activation", MODEL, "relu, gelu, swish, tanh, swiglu, ...", metavar="NAME")
+    ] = None,
+    dropout: Annotated[
+        float | None, _preset_option("dropout", MODEL, "The share of units dropped in training.")
+    ] = None,
+    dtype: Annotated[DType | None, _preset_option("dtype", MODEL, "The precision.")] = None,
+    optimizer: Annotated[
+        str | None,
+        _preset_option("optimizer", TRAINING, "sgd, momentum, nesterov, rmsprop, adam, adamw.", metavar="NAME"),
+    ] = None,
+    learning_rate: Annotated[
+        float | None,
+        _option(TRAINING, "The highest rate of the schedule; by default the optimizer's, or the preset's."),
+    ] = None,
+    batch_size: Annotated[int | None, _preset_option("batch_size", TRAINING, "Rows a step.", min=1)] = None,
+    epochs: Annotated[
+        int | None, _preset_option("epochs", TRAINING, "Passes over the training part, at most.", min=1)
+    ] = None,
+    patience: Annotated[
+        int | None,
+        _preset_option("patience", TRAINING, "Epochs without a better validation loss before it stops.", min=1),
+    ] = None,
+    l2: Annotated[
+        float | None, _preset_option("l2", TRAINING, "The strength of the penalty on squared weights.")
+    ] = None,
+    label_smoothing: Annotated[
+        float | None, _preset_option("label_smoothing", TRAINING, "The share of each label spread over all classes.")
+    ] = None,
+    seed: Annotated[int, _option(TRAINING, "Decides the parts, the first values and the order.", min=0)] = Options.seed,
     name: Annotated[str | None, _option(OUTPUT, "The run's name; by default numbered, as digits-1.")] = None,
     runs: Runs = "runs",
     quiet: Annotated[bool, _option(OUTPUT, "Print the run's folder alone.", "--quiet", "-q")] = False,
@@ -102,22 +141,22 @@ def train(
 
     [dim]handgrad train[/dim]
     [dim]handgrad train cars.csv --target price[/dim]
+    [dim]handgrad train cars.csv --target price --preset tabular[/dim]
     """
     with explained(debug):
-        from handgrad.cli.settings import check_settings
-        from handgrad.cli.tasks import Options
-        from handgrad.cli.train import train as run_command
-
-        options = Options(
+        options = options_of(
+            preset.value,
             data=data,
             target=target,
             task=task.value,
             ignore=tuple(ignore or ()),
-            test=_share("--test", test),
-            validation=_share("--validation", validation),
-            hidden=_widths(hidden),
+            test=test,
+            validation=validation,
+            ensemble=ensemble,
+            hidden=None if hidden is None else _widths(hidden),
             activation=activation,
             dropout=dropout,
+            dtype=None if dtype is None else dtype.value,
             optimizer=optimizer,
             learning_rate=learning_rate,
             batch_size=batch_size,
@@ -125,11 +164,13 @@ def train(
             patience=patience,
             l2=l2,
             label_smoothing=label_smoothing,
-            dtype=dtype.value,
             seed=seed,
             name=name,
             runs=runs,
         )
+        from handgrad.cli.settings import check_settings
+        from handgrad.cli.train import train as run_command
+
         check_settings(options)
         if not run_command(options, quiet=quiet, progress=progress):
             raise typer.Exit(1)
@@ -203,12 +244,6 @@ def bench(
         from handgrad.cli.bench.command import bench as run_command
 
         run_command(configs=configs, threads=threads, rounds=rounds)
-
-
-def _share(name: str, value: float) -> float:
-    if not 0 < value < 1:
-        raise UsageError(f"{name} must be above 0 and below 1, such as 0.2 for a fifth of the rows, got {value:g}")
-    return value
 
 
 def _widths(text: str) -> tuple[int, ...]:

@@ -7,10 +7,11 @@ each common value, one for the empty cell, and one for all other values where th
 
 from __future__ import annotations
 
+import math
 import shlex
 from collections import Counter
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import asdict, dataclass, fields
 from typing import Any, Self
 
 import numpy as np
@@ -23,6 +24,7 @@ CLIP = 3.0  # standard deviations
 HUGE = 1e150  # standard deviations: as good as infinite
 MOST_LEVELS = 50  # of a text column; rarer values share one column
 MOSTLY_UNIQUE = 0.9  # a text column with more different values than this share of its cells names its rows
+FAR_DAYS = 1e8  # from 1970: the times that microseconds in 64 bits can say
 FEW_ROWS = 20  # below, a column that counts 1, 2, 3, ... may well be a measurement
 
 
@@ -60,14 +62,23 @@ class Number:
     def encode(self, column: Column) -> np.ndarray:
         """(rows, width). Raises InputError for text, and for NaN or infinity."""
         column = self._numeric(column)
-        check_finite(column)
         values = np.where(column.missing, self.mean, column.values.astype(float))
         with np.errstate(over="ignore"):  # halves, whose difference is finite; what is beyond is held at the bound
             z = np.clip((values / 2 - self.mean / 2) / (self.std / 2), -HUGE, HUGE)
         z /= np.hypot(1, z / CLIP)
         return np.stack([z, column.missing], axis=1) if self.flags_missing else z[:, None]
 
+    def raw(self, column: Column) -> np.ndarray:
+        """(rows,): numbers, or datetime64 for times, and NaN or NaT where empty. Raises as encode does."""
+        column = self._numeric(column)
+        values = column.values.astype(float)
+        if self.kind == "time":
+            micro = np.rint(np.clip(values, -FAR_DAYS, FAR_DAYS) * 86400e6).astype(np.int64)
+            return np.where(column.missing, np.datetime64("NaT"), micro.astype("datetime64[us]"))
+        return np.where(column.missing, np.nan, values)
+
     def _numeric(self, column: Column) -> Column:
+        """The column, where it holds what it did in training."""
         if column.kind == "text" and column.missing.all():  # a column of empty cells is text to the reader
             return Column(column.name, "number", np.zeros(len(column.values)), column.missing)
         if column.kind in ("text", "other"):
@@ -84,6 +95,7 @@ class Number:
             raise InputError(
                 f"column {column.name!r} holds {_PLURAL[column.kind]}, and the model learnt it as {_PLURAL[self.kind]}"
             )
+        check_finite(column)
         return column
 
 
@@ -114,9 +126,13 @@ class Category:
         place = self._places(column)
         return (place[:, None] == np.arange(self.width)).astype(float)
 
-    def unseen(self, column: Column) -> int:
-        """How many cells hold a value that the training part did not have, or not often enough."""
-        levels = set(self.levels)
+    def raw(self, column: Column) -> np.ndarray:
+        """(rows,) objects: the text of each cell, None where it is empty."""
+        return np.where(column.missing, None, column.texts())
+
+    def unseen(self, column: Column, levels: Collection[object] | None = None) -> int:
+        """How many cells hold a value that is not among `levels`; by default the column's own."""
+        levels = set(self.levels) if levels is None else levels
         return sum(value not in levels for value in column.texts()[~column.missing].tolist())
 
     def _places(self, column: Column) -> np.ndarray:
@@ -195,12 +211,7 @@ class Features:
 
     def encode(self, table: Table, dtype: np.dtype[Any] | type) -> np.ndarray:
         """(rows, width). Raises InputError for a column that is not there or holds something else than it did."""
-        missing = [name for name in self.names if name not in table.columns]
-        if missing:
-            raise InputError(
-                f"{table.source} lacks {len(missing)} of the {len(self.names)} columns the model needs: "
-                f"{', '.join(missing[:12])}" + (", ..." if len(missing) > 12 else "")
-            )
+        self._need(table)
         out = np.empty((table.rows, self.width), dtype)
         start = 0
         for column in self.columns:
@@ -208,19 +219,38 @@ class Features:
             start += column.width
         return out
 
-    def notes(self, table: Table) -> list[str]:
-        """What is unlike the training part in a table to predict: values and empty cells that it did not have."""
+    def raw(self, table: Table) -> dict[str, np.ndarray]:
+        """The columns in use as they are, for a model that encodes them itself. Raises as encode does."""
+        self._need(table)
+        return {column.name: column.raw(table.columns[column.name]) for column in self.columns}
+
+    def _need(self, table: Table) -> None:
+        missing = [name for name in self.names if name not in table.columns]
+        if missing:
+            raise InputError(
+                f"{table.source} lacks {len(missing)} of the {len(self.names)} columns the model needs: "
+                f"{', '.join(missing[:12])}" + (", ..." if len(missing) > 12 else "")
+            )
+
+    def notes(
+        self, table: Table, levels: Mapping[str, Collection[object]] | None = None, gap: str = "the mean"
+    ) -> list[str]:
+        """What is unlike the training part in a table to predict: values and empty cells that it did not have.
+
+        levels: the values that columns of text had, by their names, where the model knows more of them. gap: what an
+        empty cell among numbers is taken as.
+        """
         notes = []
         for encoder in self.columns:
             column = table.columns[encoder.name]
             if isinstance(encoder, Category):
-                if count := encoder.unseen(column):
+                if count := encoder.unseen(column, (levels or {}).get(encoder.name)):
                     notes.append(f"{encoder.name}: {count} of {table.rows} cells hold a value not seen in training")
                 flagged = encoder.has_empty
             else:
                 flagged = encoder.flags_missing
             if not flagged and (count := int(column.missing.sum())):
-                taken = "no category" if isinstance(encoder, Category) else "the mean"
+                taken = "no category" if isinstance(encoder, Category) else gap
                 notes.append(
                     f"{encoder.name}: {count} of {table.rows} cells are empty, none was in training; taken as {taken}"
                 )
@@ -235,11 +265,24 @@ class Features:
         try:
             columns = []
             for entry in data:
-                fields = {name: tuple(v) if isinstance(v, list) else v for name, v in entry.items() if name != "type"}
-                columns.append(kinds[entry["type"]](**fields))
+                kind = kinds[entry["type"]]
+                given = {name: tuple(v) if isinstance(v, list) else v for name, v in entry.items() if name != "type"}
+                for field in fields(kind):
+                    if not _PLAIN[field.type](given[field.name]):
+                        raise TypeError(f"{field.name} must be {field.type}, got {given[field.name]!r:.60}")
+                columns.append(kind(**given))
             return cls(tuple(columns))
         except (KeyError, TypeError, AttributeError) as error:
             raise FormatError(f"the model's preprocessing can't be read: {error!r}") from None
+
+
+# what a field of that type is in JSON
+_PLAIN: dict[Any, Callable[[Any], bool]] = {
+    "str": lambda value: isinstance(value, str),
+    "bool": lambda value: isinstance(value, bool),
+    "float": lambda value: type(value) in (int, float) and math.isfinite(value),
+    "tuple[str, ...]": lambda value: isinstance(value, tuple) and all(isinstance(each, str) for each in value),
+}
 
 
 def _names_rows(column: Column) -> bool:

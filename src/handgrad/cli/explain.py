@@ -15,12 +15,12 @@ from rich.text import Text
 
 from handgrad.cli.columns import Category, Features
 from handgrad.cli.faults import InputError
-from handgrad.cli.predict import preprocessing
+from handgrad.cli.plain import PEAK_RATES
+from handgrad.cli.presets import preprocessing
 from handgrad.cli.report import Report
 from handgrad.cli.runs import CONFIG, HISTORY, open_run
 from handgrad.cli.tables import read_table
 from handgrad.cli.targets import Classes, Target
-from handgrad.cli.train import PEAK_RATES
 from handgrad.explain.diagnose import Diagnosis, diagnose
 from handgrad.formats import FormatError, replacing
 from handgrad.layers import L2, CrossEntropy, Loss, SquaredError

@@ -37,7 +37,7 @@ def explained(debug: bool) -> Iterator[None]:
 def words(error: BaseException) -> str:
     """The fault in one sentence."""
     if isinstance(error, KeyboardInterrupt):
-        return "interrupted before there was anything to keep; nothing was written"
+        return f"{error or 'interrupted before there was anything to keep'}; nothing was written"
     if isinstance(error, MemoryError):
         return f"out of memory: {error or 'the data does not fit'}; nothing was written"
     if isinstance(error, OSError) and error.strerror:

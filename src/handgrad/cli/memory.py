@@ -40,13 +40,18 @@ def available() -> int | None:
     return min(found)
 
 
-def check_memory(widths: list[int], batch_size: int, dtype: str) -> None:
-    """Raise InputError, with the figures, for a network that does not fit."""
-    wanted, there = needed(widths, batch_size, dtype), available()
+def check_memory(widths: list[int], batch_size: int, dtype: str, networks: int = 1, rows: int = 0) -> None:
+    """Raise InputError, with the figures, for networks trained at once that do not fit.
+
+    rows: of their inputs, where there is to be a copy for each beside a first one.
+    """
+    wanted, there = networks * needed(widths, batch_size, dtype), available()
+    wanted += (networks + 1) * rows * widths[0] * np.dtype(dtype).itemsize if rows else 0
     if there is not None and wanted > there:
+        each = f"{networks} networks at once" if networks > 1 else "a network"
         raise InputError(
-            f"a network of {' -> '.join(map(str, widths))} needs about {_shown(wanted)} of memory to train, "
-            f"and {_shown(there)} are available; give smaller --hidden, or a smaller --batch-size"
+            f"{each} of {' -> '.join(map(str, widths))} need{'s' * (networks == 1)} about {_shown(wanted)} of memory "
+            f"to train, and {_shown(there)} are available; give smaller --hidden, or a smaller --batch-size"
         )
 
 

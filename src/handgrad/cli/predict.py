@@ -7,40 +7,41 @@ import io
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TextIO
 
 import numpy as np
 from rich.console import Console
 from rich.text import Text
 
 import handgrad.ops as ops
-from handgrad.cli import targets
-from handgrad.cli.columns import Category, Features
+from handgrad.cli import plain
+from handgrad.cli.columns import Category
 from handgrad.cli.faults import InputError
-from handgrad.cli.runs import open_run
+from handgrad.cli.presets import Loaded
+from handgrad.cli.runs import find_run
 from handgrad.cli.tables import Table, read_table
 from handgrad.cli.targets import Classes, Target
-from handgrad.formats import FormatError, replacing
-from handgrad.training import predict as scores_of
+from handgrad.formats import replacing
+from handgrad.formats.container import TABULAR, kind_of
 
 
 def predict(run: str, data: str, *, output: str | None, probabilities: bool, runs: str) -> None:
     """Run the command. Raises HandgradError or OSError, and then leaves the output as it was."""
-    model, params, metadata, path = open_run(run, Path(runs))
-    features, target = preprocessing(metadata, path)
+    loaded = _load(find_run(run, Path(runs)))
+    target = loaded.target
     if probabilities and not isinstance(target, Classes):
         raise InputError(f"--probabilities is for classes, and {run!r} predicts numbers, {target.name}")
     if output is not None and not Path(output).parent.is_dir():
         raise InputError(f"there is no folder {str(Path(output).parent)!r} to write --output {output!r} to")
     if output is not None and Path(output).is_dir():
         raise InputError(f"--output {output!r} is a folder; expected a file to write")
-    text = {column.name for column in features.columns if isinstance(column, Category)}
+    text = {column.name for column in loaded.features.columns if isinstance(column, Category)}
     table = read_table(Path(data), text | {target.name} if isinstance(target, Classes) else text)
-    scores = scores_of(model, params, features.encode(table, params.flat.dtype))
+    scores = loaded.scores(table)
     predictions = target.decode(scores)
     rows = _rows(predictions, scores, target if probabilities and isinstance(target, Classes) else None)
     notes = Console(stderr=True, highlight=False)
-    for note in features.notes(table):
+    for note in loaded.notes(table):
         notes.print(Text.assemble(("note: ", "yellow"), note), soft_wrap=True)
     if output is None:
         _write(sys.stdout, rows)
@@ -55,15 +56,12 @@ def predict(run: str, data: str, *, output: str | None, probabilities: bool, run
         notes.print(Text(compared), soft_wrap=True)
 
 
-def preprocessing(metadata: dict[str, Any], path: Path) -> tuple[Features, Target]:
-    """How a run encodes a table and its target. Raises FormatError for a model that `handgrad train` did not write."""
-    data = metadata.get("preprocessing")
-    if not isinstance(data, dict):
-        raise FormatError(
-            f"{str(path)!r} holds a model without preprocessing: it was not written by handgrad train; "
-            "handgrad.load opens it in Python"
-        )
-    return Features.from_json(data.get("features")), targets.from_json(data.get("target"))
+def _load(path: Path) -> Loaded:
+    if kind_of(path) == TABULAR:
+        from handgrad.cli import ensemble  # what it loads is of no use to the other
+
+        return ensemble.load(path)
+    return plain.load(path)
 
 
 def _rows(predictions: np.ndarray, scores: np.ndarray, classes: Classes | None) -> Iterator[list[str]]:

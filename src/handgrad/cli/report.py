@@ -65,10 +65,10 @@ class Report:
             table.add_row(Text(score.model, style="bold" if own else ""), *cells)
         self.console.print(table)
 
-    def gradients(self, check: GradientReport, rows: int) -> None:
+    def gradients(self, check: GradientReport, rows: int, whose: str = "Its") -> None:
         """A line for each parameter with its worst error; all there is to say where one is wrong."""
         self.console.print()
-        self.title(f"Its gradients by hand against numbers, on {rows} rows in float64")
+        self.title(f"{whose} gradients by hand against numbers, on {rows} rows in float64")
         if not check.ok:
             self.console.print(check)
             return

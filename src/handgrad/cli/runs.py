@@ -23,6 +23,8 @@ from typing import Any
 from handgrad.cli.faults import InputError, did_you_mean, listed
 from handgrad.formats import load
 from handgrad.formats.atomic import sync_folder
+from handgrad.formats.container import MODEL as KIND
+from handgrad.formats.container import kind_of
 
 try:
     import fcntl
@@ -157,7 +159,15 @@ def _lock(folder: Path) -> int | None:
 
 
 def open_run(run: str, parent: Path) -> tuple[Any, Any, dict[str, Any], Path]:
-    """(model, params, metadata, its path) of a run given by its folder, its model file, or its name under `parent`."""
+    """(model, params, metadata, its path) of a run that holds one network, given as `find_run` takes it."""
+    path = find_run(run, parent)
+    if kind_of(path) != KIND:
+        raise InputError(f"{run!r} was trained with --preset tabular; this is for the one network of --preset plain")
+    return (*load(path), path)
+
+
+def find_run(run: str, parent: Path) -> Path:
+    """The model file of a run given by its folder, its model file, or its name under `parent`."""
     candidates = (Path(run), parent / run)
     found = next((path for path in candidates if path.exists()), None)
     if found is None:
@@ -167,7 +177,7 @@ def open_run(run: str, parent: Path) -> tuple[Any, Any, dict[str, Any], Path]:
     path = found / MODEL if found.is_dir() else found
     if not path.exists():
         raise InputError(f"the folder {str(found)!r} is no run: it has no {MODEL}")
-    return (*load(path), path)
+    return path
 
 
 def run_names(parent: Path) -> list[str]:

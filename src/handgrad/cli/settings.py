@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from handgrad.cli.faults import UsageError, did_you_mean
-from handgrad.cli.tasks import Options
+from handgrad.cli.options import Options, Plain, Tabular
 from handgrad.layers.activations import ACTIVATIONS
 from handgrad.layers.gated import GATED
 from handgrad.optim.names import NAMED
@@ -13,15 +13,25 @@ from handgrad.optim.names import NAMED
 
 def check_settings(options: Options) -> None:
     """Raise UsageError, naming the option, for a number out of its range or a name that is not known."""
-    _named("--activation", options.activation, [*ACTIVATIONS, *GATED])
-    _named("--optimizer", options.optimizer, list(NAMED))
-    _number("--dropout", options.dropout, "at least 0 and below 1", 0 <= options.dropout < 1)
-    _number("--l2", options.l2, "a finite number of at least 0", 0 <= options.l2 < math.inf)
-    _number("--label-smoothing", options.label_smoothing, "from 0 to 1", 0 <= options.label_smoothing <= 1)
-    if options.learning_rate is not None:
-        _number(
-            "--learning-rate", options.learning_rate, "a finite number above 0", 0 < options.learning_rate < math.inf
-        )
+    _share("--test", options.test)
+    if isinstance(options, Plain):
+        _share("--validation", options.validation)
+        _named("--activation", options.activation, [*ACTIVATIONS, *GATED])
+        _named("--optimizer", options.optimizer, list(NAMED))
+        _number("--l2", options.l2, "a finite number of at least 0", 0 <= options.l2 < math.inf)
+        _number("--label-smoothing", options.label_smoothing, "from 0 to 1", 0 <= options.label_smoothing <= 1)
+    if isinstance(options, Tabular) and (share := options.validation) is not None:
+        _number("--validation", share, "above 0 and at most 0.5 with --preset tabular", 0 < share <= 0.5)
+    if isinstance(options, Plain | Tabular):
+        dropout, rate = options.dropout, options.learning_rate
+        if dropout is not None:
+            _number("--dropout", dropout, "at least 0 and below 1", 0 <= dropout < 1)
+        if rate is not None:
+            _number("--learning-rate", rate, "a finite number above 0", 0 < rate < math.inf)
+
+
+def _share(option: str, given: float) -> None:
+    _number(option, given, "above 0 and below 1, such as 0.2 for a fifth of the rows", 0 < given < 1)
 
 
 def _named(option: str, given: str, names: list[str]) -> None:

@@ -19,7 +19,7 @@ class Parts:
 
 
 def split(rows: int, labels: np.ndarray | None, test: float, validation: float, seed: int) -> Parts:
-    """A random split; test is a share of all rows, validation of what is left.
+    """A random split; test is a share of all rows, validation of what is left, and 0 for none.
 
     labels: (rows,), classes that each part gets its share of, at least one row of each staying for training; or None.
     Raises InputError where there are too few rows.
@@ -27,7 +27,7 @@ def split(rows: int, labels: np.ndarray | None, test: float, validation: float, 
     rng = np.random.default_rng([seed, 1])
     everything = np.arange(rows)
     rest, held_out = _take(everything, labels, test, rng, "test")
-    train, valid = _take(rest, labels, validation, rng, "validation")
+    train, valid = _take(rest, labels, validation, rng, "validation") if validation else (rest, everything[:0])
     if len(train) < 2:
         raise InputError(f"{rows} rows are too few to train on and to test; expected 4 or more")
     return Parts(np.sort(train), np.sort(valid), np.sort(held_out))

@@ -12,35 +12,10 @@ import numpy as np
 from handgrad.cli.baselines import Part
 from handgrad.cli.columns import Features
 from handgrad.cli.faults import InputError, UsageError, listed
+from handgrad.cli.options import Options, Plain
 from handgrad.cli.splits import Parts, split
 from handgrad.cli.tables import Column, Table, read_table, spelled
 from handgrad.cli.targets import Classes, Quantity, Target, task_of
-
-
-@dataclass(frozen=True)
-class Options:
-    """The command's options; `handgrad train --help` says what each is."""
-
-    data: str | None
-    target: str | None
-    task: str
-    ignore: tuple[str, ...]
-    test: float
-    validation: float
-    hidden: tuple[int, ...]
-    activation: str
-    dropout: float
-    optimizer: str
-    learning_rate: float | None
-    batch_size: int
-    epochs: int
-    patience: int
-    l2: float
-    label_smoothing: float
-    dtype: str
-    seed: int
-    name: str | None
-    runs: str
 
 
 @dataclass(frozen=True)
@@ -95,7 +70,7 @@ def prepare(options: Options, busy: Callable[[str], AbstractContextManager[objec
         column = spelling.take(np.flatnonzero(~whole.missing))
     classes = Classes.learn(column) if task == "classification" else None
     labels = None if classes is None else classes.encode(column)
-    parts = split(table.rows, labels, options.test, options.validation, options.seed)
+    parts = split(table.rows, labels, options.test, options.set_aside, options.seed)
     if labels is not None and (single := int(np.sum(np.bincount(labels) == 1))):
         notes.append(f"{single} class{'es come' if single > 1 else ' comes'} once only, and stays in the training part")
     target: Target = Quantity.learn(column.take(parts.train)) if classes is None else classes
@@ -103,9 +78,10 @@ def prepare(options: Options, busy: Callable[[str], AbstractContextManager[objec
     table = Table(table.source, {**inputs, name: column}, table.rows)
     with busy("encoding the columns"):
         features, left_out = Features.learn(Table(table.source, inputs, table.rows), parts.train)
-        x = features.encode(table, np.dtype(options.dtype))
+        dtype = np.dtype(options.dtype if isinstance(options, Plain) else np.float32)
+        x = features.encode(table, dtype)
     y = target.encode(column)
-    y = y if classes else y.astype(options.dtype)
+    y = y if classes else y.astype(dtype)
     train, validation, test = ((x[rows], y[rows]) for rows in (parts.train, parts.validation, parts.test))
     source = "scikit-learn's digits" if options.data is None else table.source
     return Task(source, table, target, why, features, parts, train, validation, test, notes + left_out)

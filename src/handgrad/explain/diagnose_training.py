@@ -134,15 +134,18 @@ def _risen(losses: list[float]) -> list[str]:
 
 
 def _thrown(losses: list[float], case: Case) -> list[str]:
-    """What else it says: an epoch, or all of them, went far worse than a constant guess."""
+    """What else it says: an epoch, or all of them, went far worse than a constant guess, or than scores of 0, from
+    which the scores of a network whose targets lie elsewhere have a way to go."""
     guess = chance(case)
-    if guess is None or not losses or not guess[0] > 0:
+    if guess is None or not losses:
         return []
+    zeros = case.tape.loss.forward(np.zeros_like(case.tape.scores), case.tape.y, sample_weight=case.sample_weight)[0]
+    usual = max(guess[0], float(zeros))
     for epoch, loss in enumerate(losses):
-        if loss > LIMITS["start"].value * guess[0]:
-            return [f"the loss was {loss:.3g} in epoch {epoch + 1}, and a constant guess gives {guess[0]:.3g}"]
-    if min(losses) > LIMITS["thrown"].value * guess[0]:
-        return [f"the loss was never below {min(losses):.3g}, and a constant guess gives {guess[0]:.3g}"]
+        if loss > LIMITS["epoch"].value * usual > 0:
+            return [f"the loss was {loss:.3g} in epoch {epoch + 1}, where a constant guess gives {usual:.3g}"]
+    if min(losses) > LIMITS["thrown"].value * usual > 0:
+        return [f"the loss was never below {min(losses):.3g}, where a constant guess gives {usual:.3g}"]
     return []
 
 

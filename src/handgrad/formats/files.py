@@ -1,35 +1,29 @@
-"""One model, one file: safetensors, with the architecture and whatever the caller adds in its metadata.
-
-The metadata has one key, "handgrad", whose value is JSON:
+"""One model, one file: safetensors, with the architecture and whatever the caller adds in its metadata (container.py):
 
     {"version": 1, "architecture": [see architecture.py], "metadata": {the caller's}}
 
-One key, as safetensors writes several in a random order, and the same model shall give the same bytes. The tensors have
-the parameters' names and shapes, which are PyTorch's where the layout is: any safetensors reader opens them.
+The tensors have the parameters' names and shapes, which are PyTorch's where the layout is: any safetensors reader opens
+them.
 """
 
 from __future__ import annotations
 
-import json
 import math
 import os
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import array_api_compat
 import numpy as np
-import safetensors
-import safetensors.numpy
 
 from handgrad.formats.architecture import build, describe
-from handgrad.formats.atomic import check_place, replacing
+from handgrad.formats.atomic import check_place
+from handgrad.formats.container import MODEL, reading, write
 from handgrad.formats.errors import FormatError
 from handgrad.layers.base import Layer
 from handgrad.layers.parameters import Parameters
 from handgrad.ops.arrays import Array
 
-KEY, VERSION = "handgrad", 1
 DTYPES = {"F16": np.float16, "F32": np.float32, "F64": np.float64}
 
 
@@ -56,14 +50,7 @@ def save(model: Layer, params: Mapping[str, Array], path: str | os.PathLike[str]
     specs = model.parameters()
     size = sum(math.prod(spec.shape) for spec in specs.values())
     packed = Parameters(specs, np.empty(size, dtype)).pack(arrays)  # refuses what does not fit the model
-    try:
-        content = {"version": VERSION, "architecture": architecture, "metadata": metadata}
-        header = json.dumps(content, allow_nan=False)
-    except (TypeError, ValueError) as error:
-        raise FormatError(f"metadata must hold what JSON can, finite numbers, text, lists and dicts: {error}") from None
-    data = safetensors.numpy.save(dict(packed), {KEY: header})
-    with replacing(path) as file:
-        file.write(data)
+    write(path, packed, MODEL, architecture=architecture, metadata=metadata)
 
 
 def load(path: str | os.PathLike[str]) -> tuple[Layer, Parameters, dict[str, Any]]:
@@ -72,38 +59,9 @@ def load(path: str | os.PathLike[str]) -> tuple[Layer, Parameters, dict[str, Any
     Raises FormatError when the file is not such a file, or when its parameters are not those of its architecture;
     FileNotFoundError when there is none. Shapes are checked before anything is allocated, and no code is run.
     """
-    path = Path(path)
-    if path.is_dir():
-        raise FormatError(f"path must be a model file, got the folder {str(path)!r}")
-    path.open("rb").close()  # the system's own words for a file that is not there or not readable
-    try:
-        with safetensors.safe_open(path, framework="numpy") as file:
-            architecture, metadata = _parse(file.metadata() or {})
-            model = build(architecture)
-            params = _read(model, file)
-    except FormatError as error:
-        raise FormatError(f"{str(path)!r}: {error}") from None
-    except safetensors.SafetensorError as error:
-        raise FormatError(f"{str(path)!r} is not a readable safetensors file: {error}") from None
-    return model, params, metadata
-
-
-def _parse(header: Mapping[str, str]) -> tuple[Any, dict[str, Any]]:
-    """The architecture and the caller's metadata."""
-    if KEY not in header:
-        raise FormatError(f"a safetensors file without an architecture: its metadata has no {KEY!r}")
-    try:
-        content = json.loads(header[KEY])
-    except (ValueError, RecursionError) as error:
-        raise FormatError(f"its metadata is not JSON: {error}") from None
-    version = content.get("version") if isinstance(content, dict) else None
-    if version != VERSION:
-        raise FormatError(
-            f"the file has format version {version!r:.60}, and this Handgrad reads {VERSION}; a newer one may read it"
-        )
-    if not isinstance(content.get("metadata"), dict):
-        raise FormatError("its metadata is not a mapping")
-    return content.get("architecture"), content["metadata"]
+    with reading(path, MODEL) as (file, content):
+        model = build(content.get("architecture"))
+        return model, _read(model, file), content["metadata"]
 
 
 def _read(model: Layer, file: Any) -> Parameters:

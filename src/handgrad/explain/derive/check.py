@@ -20,6 +20,7 @@ TOLERANCE = 1e-9
 DIRECTIONS = 3  # along which each gradient is compared: a wrong one is orthogonal to none of them by chance
 PLACES = 3  # entries of each gradient at which the lines with elements are compared
 ATTEMPTS = 20
+WIDE = 16
 
 
 class DerivationError(HandgradError, AssertionError):
@@ -89,7 +90,9 @@ def _point(program: Program, lengths: Mapping[str, int], rng: np.random.Generato
             if name in program.data:
                 point[name] = _data(program, name, size, lengths, rng)
             else:
-                point[name] = rng.standard_normal(size) if attempt < 2 else rng.uniform(0.5, 1.5, size)
+                wide = max(size, default=1) > WIDE  # else sums over many would drive an exp out of range
+                numbers = rng.standard_normal(size) if attempt < 2 else rng.uniform(0.5, 1.5, size)
+                point[name] = numbers / np.sqrt(max(size)) if wide else numbers
         with np.errstate(all="ignore"):
             values = evaluate(program, point)
         if all(np.all(np.isfinite(value)) for value in values.values()):

@@ -57,6 +57,11 @@ def commented(lines: Iterable[Line], indent: str = "    ") -> list[str]:
     return shown
 
 
+def unpacked(names: list[str]) -> str:
+    """The left side that takes a tuple apart."""
+    return ", ".join(names) if len(names) > 1 else f"({names[0]},)"
+
+
 def module(program: Program) -> str:
     """The whole: helpers, forward and backward."""
     lines, back = forward_lines(program), backward_lines(program)
@@ -76,7 +81,7 @@ def module(program: Program) -> str:
         "",
         f"def backward(d{out}, cache):",
         f'    """From the gradient of {out}, that of each input, in its shape."""',
-        *([f"    {', '.join(kept)}{',' * (len(kept) == 1)} = cache"] if kept else []),
+        *([f"    {unpacked(kept)} = cache"] if kept else []),
         *commented(back),
         f"    return {', '.join(wanted)}",
     ]

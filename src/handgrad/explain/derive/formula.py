@@ -280,7 +280,9 @@ class Total(Formula):
     single = True
 
     def text(self) -> str:
-        over = self.indices[0] if len(self.indices) == 1 else "{" + ",".join(self.indices) + "}"
+        over = self.indices[0]
+        if len(self.indices) > 1 or len(over) > 1:
+            over = "{" + ",".join(self.indices) + "}"
         return f"Σ_{over} {closed(self.body, PRODUCT, 'text')}"
 
     def latex(self) -> str:

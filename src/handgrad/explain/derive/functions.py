@@ -42,7 +42,6 @@ CODE: dict[str, Writer] = {
     "mean_all": lambda args, options: f"np.mean({args[0]})",
     "einsum": lambda args, options: f'np.einsum("{options["indices"]}", {", ".join(args)})',
     "flatten": lambda args, options: f"{args[0]}.reshape(len({args[0]}), -1)",
-    "transpose": lambda args, options: f"{args[0]}.T",
     **{name: _plain(f"np.{name}") for name in ("tanh", "exp", "log", "sqrt", "log1p", "abs")},
     **{name: _method(name) for name in ("sum", "mean", "max")},
     **{

@@ -34,6 +34,7 @@ class Matching:
     wanted: Shape
     candidates: tuple[Candidate, ...]
     chosen: Formula
+    side: str = ""  # ", a row" or ", a column" for a vector
 
     @property
     def fitting(self) -> list[Candidate]:
@@ -66,6 +67,7 @@ def matching(gradient: Gradient) -> Matching | None:
     up: list[tuple[Formula, Shape]] = [(step.upstream, out), (step.upstream.T, out[::-1])]
     factors: list[tuple[Formula, Shape]] = [(other.array, others), (other.array.T, others[::-1])]
     pairs = [(a, b) for a in up for b in factors] + [(b, a) for b in factors for a in up]
+    side = "" if len(me.shape) == 2 else ", a row" if left else ", a column"
     candidates = []
     for (first, one), (second, two) in pairs:
         try:
@@ -73,7 +75,7 @@ def matching(gradient: Gradient) -> Matching | None:
         except Misfit:
             shape = None
         candidates.append(Candidate(first @ second, (one, two), shape, shape == wanted))
-    return Matching(me.array, wanted, tuple(candidates), right(gradient, left))
+    return Matching(me.array, wanted, tuple(candidates), right(gradient, left), side)
 
 
 def right(gradient: Gradient, left: bool) -> Formula:

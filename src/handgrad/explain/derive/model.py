@@ -153,7 +153,7 @@ class _Writer:
             options = "".join(f", {k}={v!r}" for k, v in layer.hyper().items())
             return self.say(self.name(name), f"{layer.op.name}({x}{options})", self.ranks[x], repr(layer))
         raise UnsupportedError(
-            f"derive knows no {kind.__name__}, at {place or 'the top'}: only layers of the library can be written out"
+            f"{kind.__name__}, at {place.rstrip('.') or 'the top'}, is no layer of the library: it cannot be written"
         )
 
     def linear(self, layer: Linear, x: str, place: str) -> str:

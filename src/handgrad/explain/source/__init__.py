@@ -87,9 +87,7 @@ def _sample(model: Layer, sample: tuple[int, ...] | None) -> Shape:
         return shape
     found = sample_shape(model)
     if not all(isinstance(n, int) for n in found):
-        raise ShapeError(
-            f"the layers do not tell the shape of a sample; give sample=, such as sample=(28, 28): {model!r}"
-        )
+        raise ShapeError(f"no layer of {model!r} tells the shape of a sample; give sample=, such as sample=(28, 28)")
     return found
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from handgrad.explain.derive.code import Line, backward_lines, commented, imports, saved, step_lines
+from handgrad.explain.derive.code import Line, backward_lines, commented, imports, saved, step_lines, unpacked
 from handgrad.explain.derive.functions import helpers_for
 from handgrad.explain.derive.model import Written, call
 from handgrad.explain.derive.parse import parse
@@ -179,7 +179,7 @@ def _backward(plan: Plan, cache: list[str]) -> str:
         f"def backward(params, d{plan.scores}, cache):",
         '    """The gradient of each parameter, from that of the scores."""',
         *(_unpacked(params) if params else []),
-        *([f"    {', '.join(cache)}{',' * (len(cache) == 1)} = cache"] if cache else []),
+        *([f"    {unpacked(cache)} = cache"] if cache else []),
         "",
         *commented(back),
         "",

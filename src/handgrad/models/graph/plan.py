@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from handgrad.models.graph.nodes import LAYER, PARAMETER, Node
 
@@ -12,13 +13,13 @@ from handgrad.models.graph.nodes import LAYER, PARAMETER, Node
 class Plan:
     """order: the numbers of all nodes the output needs, each after what it reads; the output is the last.
 
-    args: what each reads, in the order of its arguments, as it was when the plan was made: a graph may be rebound later.
+    args: what each reads, in the order of its arguments, when the plan was made: a graph may be rebound later.
     learns: those with a parameter in or before them. readers: how often each is read.
     """
 
     output: int
     order: tuple[int, ...]
-    args: dict[int, tuple[int | None, ...]]
+    args: dict[int, tuple[Any, ...]]  # numbers of nodes, None for one that was left out
     learns: frozenset[int]
     readers: dict[int, int]
 

@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 def write(derivation: Derivation) -> str:
     """The whole."""
     blocks = [_aligned(_section(section)) for section in derivation.sections]
-    found = {way.name: way for way in derivation.program.backward()}
+    program = derivation.program
     results = [
-        _row(derivation.program.gradient(name), found[name].whole, "result" if i == 0 else "")
-        for i, name in enumerate(derivation.program.wanted)
+        _row(program.gradient(way.name), way.whole, "result" if i == 0 else "")
+        for i, way in enumerate(program.backward())
     ]
     return "\n\n".join([*blocks, _aligned(iter(results))])
 

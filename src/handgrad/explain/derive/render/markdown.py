@@ -21,10 +21,8 @@ def write(derivation: Derivation) -> str:
     for section in derivation.sections:
         lines += _section(section)
     lines += ["## Result", ""]
-    found = {way.name: way for way in program.backward()}
-    for name in program.wanted:
-        gradient = program.gradient(name)
-        lines += [f"$${gradient.latex()} = {found[name].whole.latex()}$$", ""]
+    for way in program.backward():
+        lines += [f"$${program.gradient(way.name).latex()} = {way.whole.latex()}$$", ""]
     lines += [words.check(derivation), "", "```python", derivation.code.rstrip(), "```", ""]
     return "\n".join(lines)
 
@@ -52,7 +50,8 @@ def _section(section: Section) -> Iterator[str]:
 
 def _item(item: Item) -> Iterator[str]:
     if isinstance(item, Matching):
-        yield f"**Dimension matching.** Which products have the shape {show(item.wanted)} of ${item.wrt.latex()}$?"
+        whose = f"{show(item.wanted)} of ${item.wrt.latex()}${item.side}"
+        yield f"**Dimension matching.** Which products have the shape {whose}?"
         yield ""
         yield "| product | shapes | fits |"
         yield "|---|---|---|"

@@ -34,8 +34,7 @@ def write(derivation: Derivation) -> str:
     for section in derivation.sections:
         lines += [*_section(section), ""]
     lines += ["Result", ""]
-    found = {way.name: way for way in program.backward()}
-    rows = [(f"d{name} = {found[name].whole.text()}", _shape(program.shape(name))) for name in program.wanted]
+    rows = [(f"d{way.name} = {way.whole.text()}", _shape(program.shape(way.name))) for way in program.backward()]
     lines += [*_columns(rows), "", *_wrapped(words.check(derivation), "")]
     return "\n".join(line.rstrip() for line in lines)
 
@@ -78,7 +77,7 @@ def _matching(found: Matching) -> Iterator[str]:
         (f"{'✓' if candidate.fits else '·'} {candidate.formula.text()}", candidate.why())
         for candidate in found.candidates
     ]
-    head = f"which products have the shape {show(found.wanted)} of {found.wrt.text()}?"
+    head = f"which products have the shape {show(found.wanted)} of {found.wrt.text()}{found.side}?"
     yield from _labelled("dimension matching", [head, *_columns(rows, ""), f"{found.verdict()}: {found.chosen.text()}"])
 
 

@@ -24,12 +24,13 @@ def task(program: Program) -> str:
     out, objective = program.output, program.objective
     wanted = listed([f"d{name}" for name in program.wanted])
     shape = program.shape(out)
+    agree = " [i'=i] is 1 where both agree, otherwise 0." if any(program.inputs.values()) else ""
     form = f"in its shape {show(shape)}" if shape else "a number (1 where it is the objective itself)"
     return (
         f"Write dX for ∂{objective}/∂X, the gradient of an objective {objective} by X. "
         f"The upstream gradient d{out} is given, {form}. Sought: {wanted}, "
-        f"{'each ' if len(program.wanted) > 1 else ''}in the shape of what it belongs to. "
-        "[i'=i] is 1 where both agree, otherwise 0."
+        f"{'each ' if len(program.wanted) > 1 else ''}in the shape of what it belongs to."
+        f"{agree}"
     )
 
 

@@ -67,7 +67,8 @@ class Product(Rule):
         for me, mine, other, others, left in ((x, rows, y, columns, True), (y, columns, x, rows, False)):
             element = me.at(mine)
             factor = other.at(others)
-            assert isinstance(element, At) and isinstance(factor, At)
+            assert isinstance(element, At)
+            assert isinstance(factor, At)
             einsum = f"{''.join(letters)},{''.join(factor.indices)}->{''.join(element.indices)}"
             whole = self._whole(step, me, other, left, einsum)
             flat = step.shape and max(len(step.shape), len(me.shape), len(other.shape)) <= 2

@@ -1,0 +1,89 @@
+"""The options of `handgrad train`, a class for each preset, with its defaults. Nothing heavy: --help shows these."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Any
+
+from handgrad.cli.faults import UsageError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """What every preset takes; `handgrad train --help` says what each is."""
+
+    preset: str
+    data: str | None = None
+    target: str | None = None
+    task: str = "auto"
+    ignore: tuple[str, ...] = ()
+    test: float = 0.2
+    seed: int = 0
+    name: str | None = None
+    runs: str = "runs"
+
+    @property
+    def set_aside(self) -> float:
+        """The share of the rows not tested on that training does not see."""
+        return 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plain(Options):
+    """One network as it is asked for, on numbers standardised and text one-hot."""
+
+    preset: str = "plain"
+    validation: float = 0.1
+    hidden: tuple[int, ...] = (256, 128)
+    activation: str = "relu"
+    dropout: float = 0.3
+    dtype: str = "float32"
+    optimizer: str = "adamw"
+    learning_rate: float | None = None
+    batch_size: int = 64
+    epochs: int = 40
+    patience: int = 15
+    l2: float = 0.0
+    label_smoothing: float = 0.01
+
+    @property
+    def set_aside(self) -> float:
+        return self.validation
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tabular(Options):
+    """An ensemble by TabularClassifier or TabularRegressor; what is None is theirs to decide.
+
+    validation is of the training rows, which each member holds out others of.
+    """
+
+    preset: str = "tabular"
+    validation: float | None = None
+    ensemble: int | None = None
+    hidden: tuple[int, ...] | None = None
+    dropout: float | None = None
+    learning_rate: float | None = None
+    batch_size: int | None = None
+    epochs: int | None = None
+
+
+PRESETS: dict[str, type[Options]] = {"plain": Plain, "tabular": Tabular}
+SHARED = {field.name for field in fields(Options)}
+
+
+def options_of(preset: str, **given: Any) -> Options:
+    """The options of a preset; None stands for what is not given. Raises UsageError for those that it does not take."""
+    taken = [field.name for field in fields(PRESETS[preset])]
+    chosen = {name: value for name, value in given.items() if value is not None}
+    wrong = [_flag(name) for name in chosen if name not in taken]
+    if wrong:
+        own = [_flag(name) for name in taken if name not in SHARED]
+        raise UsageError(
+            f"--preset {preset} does not take {' and '.join(wrong)}; what it can be told is {', '.join(own)}"
+        )
+    return PRESETS[preset](**chosen)
+
+
+def _flag(name: str) -> str:
+    return f"--{name.replace('_', '-')}"

@@ -1,0 +1,75 @@
+"""What each preset gives the commands: a plan of a training, what came of it, and a run to predict with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from handgrad.check import GradientReport
+from handgrad.cli import targets
+from handgrad.cli.columns import Features
+from handgrad.cli.tables import Table
+from handgrad.cli.targets import Target
+from handgrad.formats import FormatError
+
+CHECKED_ROWS = 32  # of the training part, for the gradient check
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What came of a training. name, whose: what results and gradients are shown as.
+
+    scores: of the test part, logits or standardised numbers (rows, outputs). facts: for the run's config.
+    check: the gradients by hand against numbers. save: writes the model file.
+    """
+
+    name: str
+    whose: str
+    outcome: str
+    notes: list[str]
+    scores: np.ndarray
+    history: list[dict[str, Any]]
+    facts: dict[str, Any]
+    check: Callable[[], GradientReport]
+    save: Callable[[Path], None]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is going to be trained: the number of features, the parts and the model in words, and the training itself,
+    which takes whether to show its progress."""
+
+    features: int
+    parts: str
+    model: str
+    train: Callable[[bool], Trained]
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A run to predict with. scores: of the rows of a table; notes: what is unlike the training part in it."""
+
+    features: Features
+    target: Target
+    scores: Callable[[Table], np.ndarray]
+    notes: Callable[[Table], list[str]]
+
+
+def described(features: Features, target: Target) -> dict[str, Any]:
+    """How a run encodes a table and its target, as plain data for its model file."""
+    return {"features": features.to_json(), "target": targets.to_json(target)}
+
+
+def preprocessing(metadata: dict[str, Any], path: Path) -> tuple[Features, Target]:
+    """What `described` was given. Raises FormatError for a model that `handgrad train` did not write."""
+    data = metadata.get("preprocessing")
+    if not isinstance(data, dict):
+        raise FormatError(
+            f"{str(path)!r} holds a model without preprocessing: it was not written by handgrad train; "
+            "handgrad.load opens it in Python"
+        )
+    return Features.from_json(data.get("features")), targets.from_json(data.get("target"))
