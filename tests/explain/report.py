@@ -10,7 +10,7 @@ from collections import Counter
 from pathlib import Path
 
 from explain.faults import FAULTS
-from explain.networks import healthy
+from explain.networks import FIRST, healthy
 from handgrad.explain.diagnose_limits import LIMITS
 
 PAGE = Path(__file__).parents[2] / "docs" / "diagnose.md"
@@ -56,8 +56,8 @@ def row(name: str, found: tuple[int, int], count: int, start: Counter[str], trai
 
 def table(count: int = COUNT) -> str:
     start, trained = alarms(count)
-    lines = [row(name, hits(name, range(count)), count, start, trained) for name in FAULTS]
-    drawn = healthy(count)[-1][0].seed + 1
+    lines = [row(name, hits(name, range(FIRST, FIRST + count)), count, start, trained) for name in FAULTS]
+    drawn = healthy(count)[-1][0].seed + 1 - FIRST
     healthy_ones = f"The {count} healthy networks are those that learnt of the first {drawn} drawn."
     return "\n".join([HEAD, *lines, "", healthy_ones])
 

@@ -114,7 +114,7 @@ def train(
     ] = None,
     learning_rate: Annotated[
         float | None,
-        _option(TRAINING, "The highest rate of the schedule; by default the optimizer's, or the preset's."),
+        _option(TRAINING, "The schedule's highest rate; by default the optimizer's, or the preset's."),
     ] = None,
     batch_size: Annotated[int | None, _preset_option("batch_size", TRAINING, "Rows a step.", min=1)] = None,
     epochs: Annotated[

@@ -128,7 +128,9 @@ class Category:
 
     def raw(self, column: Column) -> np.ndarray:
         """(rows,) objects: the text of each cell, None where it is empty."""
-        return np.where(column.missing, None, column.texts())
+        texts = column.texts().astype(object)  # a copy
+        texts[column.missing] = None
+        return texts
 
     def unseen(self, column: Column, levels: Collection[object] | None = None) -> int:
         """How many cells hold a value that is not among `levels`; by default the column's own."""
@@ -270,6 +272,8 @@ class Features:
                 for field in fields(kind):
                     if not _PLAIN[field.type](given[field.name]):
                         raise TypeError(f"{field.name} must be {field.type}, got {given[field.name]!r:.60}")
+                if given.get("kind", "text") not in _PLURAL:
+                    raise KeyError(given["kind"])
                 columns.append(kind(**given))
             return cls(tuple(columns))
         except (KeyError, TypeError, AttributeError) as error:

@@ -1,4 +1,4 @@
-"""--preset tabular: the ensemble of `TabularClassifier` or `TabularRegressor`, which takes a table's columns as they are."""
+"""--preset tabular: an ensemble by `TabularClassifier` or `TabularRegressor`, which take columns as they are."""
 
 from __future__ import annotations
 
@@ -112,9 +112,9 @@ def _estimator(options: Tabular, classifies: bool) -> Any:
         "n_ensemble": options.ensemble,
         "validation_fraction": options.validation,
     }
-    kind = tabular.TabularClassifier if classifies else tabular.TabularRegressor
+    estimator = tabular.TabularClassifier() if classifies else tabular.TabularRegressor()
     chosen = {name: value for name, value in given.items() if value is not None}
-    return kind(random_state=options.seed, **chosen)
+    return estimator.set_params(random_state=options.seed, **chosen)
 
 
 def _role(column: Any) -> str:

@@ -50,8 +50,8 @@ LIMITS = {
     "rise": Limit(0.5, "of what the lowest epoch had gained is lost again at the end; noise takes back less"),
     "epoch": Limit(
         4.0,
-        "times the loss of a constant guess, or of scores of 0 where that is larger, as the mean of an epoch: the healthy "
-        "networks measured reach 3.2, in their first",
+        "times the loss of a constant guess, or of scores of 0 where that is larger, as the mean of an epoch: the "
+        "healthy networks measured reach 3.2, in their first",
     ),
     "thrown": Limit(
         1.5,

@@ -103,6 +103,9 @@ def test_the_chain_rule_can_be_read():
     assert jacobian(model, params, x[0]).text == "W[2]ᵀ diag(tanh[1]') W[0]ᵀ"
     assert jacobian(model, params, x, wrt="0.weight").text == "(I5 ⊗ W[2]ᵀ) diag(tanh[1]') (X[0] ⊗ I4)"
     assert jacobian(Residual(Tanh()), {}, x).text == "I + diag(tanh[layer]')"
+    gated = hg.GLU(3, 2)
+    ways = "diag(f(g)) (I5 ⊗ W[content]ᵀ) + diag(c f'(g)) (I5 ⊗ W[gate]ᵀ)"
+    assert jacobian(gated, gated.init(0), x).text == ways
     np.testing.assert_allclose(
         jacobian(model, params, x).blocks()[2], jacobian(model, params, x[2]).dense(), rtol=1e-12
     )
