@@ -1,6 +1,7 @@
 """Beside scikit-learn's estimators: the same signature, and from the same seed the same fit, epoch by epoch."""
 
 import inspect
+import pickle
 
 import numpy as np
 import pytest
@@ -123,6 +124,31 @@ def test_partial_fit_and_warm_starts_go_on_alike(solver):
     ours, model = pair
     assert (ours.n_iter_, ours.t_, len(ours.loss_curve_)) == (model.n_iter_, model.t_, len(model.loss_curve_))
     np.testing.assert_allclose(ours.loss_curve_, model.loss_curve_, rtol=5e-3)
+
+
+@pytest.mark.parametrize("kind", ["constant", "invscaling", "adaptive"])
+@pytest.mark.parametrize("sizes", [(100, 100), (100, 30)])
+def test_a_learning_rate_goes_on_over_calls_of_partial_fit(kind, sizes):
+    """Also where a file, or a batch of another size, takes another engine."""
+    options = {"solver": "sgd", "learning_rate": kind, "learning_rate_init": 0.05, "power_t": 0.3, "random_state": 0}
+    options |= {"tol": 0.1, "n_iter_no_change": 2}
+    ours, model = (module.MLPRegressor((10,), **options) for module in (hg, theirs))
+    for i in range(12):
+        part = slice(sizes[i % 2])
+        ours, model = (pickle.loads(pickle.dumps(each)) for each in (ours, model))
+        for each in (ours, model):
+            each.partial_fit(DIABETES[0][part], DIABETES[1][part])
+    np.testing.assert_allclose(ours.loss_curve_, model.loss_curve_, rtol=1e-4)
+
+
+@pytest.mark.parametrize("one", ["a", 7])
+def test_a_single_label_is_what_is_predicted(one):
+    """However few the epochs, after which scores may be of either sign."""
+    x, y = WINE[0], np.full(len(WINE[0]), one)
+    ours, model = (module.MLPClassifier(max_iter=1, random_state=0).fit(x, y) for module in (hg, theirs))
+    np.testing.assert_array_equal(ours.predict(x), model.predict(x))
+    np.testing.assert_allclose(ours.predict_proba(x), model.predict_proba(x), atol=1e-6)
+    assert (hg.MLPClassifier(max_iter=1, loss="hinge", random_state=0).fit(x, y).predict(x) == one).all()
 
 
 @pytest.mark.parametrize("name", ["MLPClassifier", "MLPRegressor"])

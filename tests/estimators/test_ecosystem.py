@@ -188,6 +188,17 @@ def test_data_frames():
         model.predict(frame.rename(columns={"column 0": "another"}))
 
 
+def test_scorers_are_given_the_columns_names():
+    """And none warns, while it is called after each epoch, that they are missing; warnings are errors here."""
+    frame = pd.DataFrame(WINE[0]).rename(columns=lambda i: f"column {i}")
+    options = SMALL | {"scoring": "accuracy"}
+    named = hg.MLPClassifier(**options, early_stopping=True).fit(frame, WINE[1])
+    plain = hg.MLPClassifier(**options, early_stopping=True).fit(*WINE)
+    assert named.validation_scores_ == plain.validation_scores_
+    own = hg.MLPClassifier(**options).fit(frame, WINE[1], X_val=frame[::2], y_val=WINE[1][::2])
+    assert own.validation_scores_[-1] == own.score(frame[::2], WINE[1][::2])
+
+
 @pytest.mark.parametrize("name", MODELS)
 def test_rows_that_cannot_be_are_refused_in_scikit_learns_words(name):
     estimator, (x, y) = MODELS[name]
@@ -257,6 +268,27 @@ def test_after_a_divergence_partial_fit_starts_afresh():
     for _ in range(50):
         model.partial_fit(x, y)
     assert model.score(x, y) > 0.3
+
+
+@pytest.mark.parametrize("options", [{"hidden_layer_sizes": (5,)}, {"hidden_layer_sizes": (8, 4)}], ids=str)
+def test_a_warm_start_that_is_refused_changes_nothing(options):
+    model = hg.MLPClassifier(**SMALL, warm_start=True, calibrate=True).fit(*WINE)
+    before = model.predict_proba(WINE[0])
+    with pytest.raises(ValueError, match="coefs_"):
+        model.set_params(**options).fit(*WINE)
+    np.testing.assert_array_equal(model.predict_proba(WINE[0]), before)
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(model)).predict_proba(WINE[0]), before)
+
+
+@pytest.mark.parametrize("early_stopping", [False, True])
+def test_training_by_batches_goes_on_from_lbfgs(early_stopping):
+    model = hg.MLPClassifier(**SMALL, solver="lbfgs", warm_start=True).fit(*WINE)
+    found = copy.deepcopy(model).set_params(solver="adam").partial_fit(*WINE)
+    assert found.loss_curve_ == [found.loss_]
+    assert found.loss_ < 0.1
+    model.set_params(solver="adam", early_stopping=early_stopping).fit(*WINE)
+    assert len(model.loss_curve_) == model.n_iter_
+    assert (model.best_loss_ is None) == early_stopping
 
 
 def test_an_interrupt_keeps_what_was_learnt():

@@ -164,6 +164,19 @@ def test_a_schedule_spans_the_fit():
     np.testing.assert_allclose(rates[::24], [0.02, 0.01 * (1 + np.cos(np.pi * steps / 25))])
 
 
+def test_a_schedule_spans_calls_of_partial_fit():
+    model, whole = (
+        classifier(optimizer=hg.Adam(hg.Cosine(0.02)), shuffle=False, max_iter=5, batch_size=30, tol=0)
+        for _ in range(2)
+    )
+    for _ in range(5):
+        model.partial_fit(*WINE, classes=[0, 1, 2])
+    np.testing.assert_allclose(model.loss_curve_, whole.fit(*WINE).loss_curve_, rtol=1e-9)
+    before = model.coefs_[0].copy()
+    model.set_params(optimizer=hg.Adam(0.02)).partial_fit(*WINE)  # another rate serves from the next call on
+    assert np.abs(model.coefs_[0] - before).max() > 1e-3
+
+
 def test_clipping_bounds_each_step():
     free, bound = (
         classifier(solver="sgd", momentum=0, alpha=0, clip_norm=c, max_iter=1, learning_rate_init=1.0).fit(*WINE)
@@ -340,6 +353,10 @@ REFUSED = {
     "an unknown engine": (classifier, {"engine": "steam"}, "'engine' parameter"),
     "no threads": (classifier, {"threads": 0}, "'threads' parameter"),
     "halves": (classifier, {"dtype": "float16"}, "'dtype' parameter"),
+    "dropout as an activation": (classifier, {"activation": hg.Dropout(0.1)}, "give its rate as dropout="),
+    "half a unit": (classifier, {"hidden_layer_sizes": (1.5,)}, "cannot be interpreted as an integer"),
+    "class weights below 0": (classifier, {"class_weight": {0: -1.0}}, "class_weight must hold finite numbers"),
+    "class weights of infinity": (classifier, {"class_weight": {0: np.inf}}, "class_weight must hold finite numbers"),
     "a score nobody knows": (classifier, {"scoring": "beauty", "early_stopping": True}, "beauty"),
     "a callback that can't be called": (classifier, {"callbacks": [3]}, "callbacks must be functions"),
 }
@@ -357,6 +374,14 @@ def test_data_that_cannot_be_is_refused():
         classifier(solver="lbfgs").fit(*WINE, X_val=WINE[0], y_val=WINE[1])
     with pytest.raises(ValueError, match="together"):
         classifier().fit(*WINE, X_val=WINE[0])
+    with pytest.raises(ValueError, match="together"):
+        classifier().fit(*WINE, sample_weight_val=np.ones(178))
+    with pytest.raises(ValueError, match="y_val must have one label for each row"):
+        classifier().fit(*WINE, X_val=WINE[0], y_val=np.eye(3, dtype=int)[WINE[1]])
+    with pytest.raises(ValueError, match=r"y_val must have shape \(m, 5\)"):
+        classifier().fit(*LABELS, X_val=LABELS[0], y_val=LABELS[1][:, 0])
+    with pytest.raises(ValueError, match="y_val must have as many outputs as y, 1, got 2"):
+        regressor().fit(*DIABETES, X_val=DIABETES[0], y_val=np.column_stack([DIABETES[1]] * 2))
     with pytest.raises(ValueError, match="classes not in"):
         classifier().fit(*WINE, X_val=WINE[0][:2], y_val=[0, 7])
     with pytest.raises(ValueError, match="at least one non-zero"):

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from handgrad.cli.faults import UsageError, explained
-from handgrad.cli.options import Options, Plain, options_of
+from handgrad.cli.options import Options, Plain, Tabular, options_of
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -78,7 +78,8 @@ def _preset_option(name: str, panel: str, help_text: str, **settings: Any) -> An
     """One that is left to the preset where it is not given; the help shows what the plain one takes."""
     default = getattr(Plain(), name)
     shown = ",".join(map(str, default)) if isinstance(default, tuple) else str(default)
-    return _option(panel, f"{help_text} [dim]\\[plain: {shown}][/dim]", **settings)
+    only = "" if hasattr(Tabular(), name) else " only"
+    return _option(panel, f"{help_text} [dim]\\[plain{only}: {shown}][/dim]", **settings)
 
 
 @app.command()
@@ -86,9 +87,6 @@ def train(
     data: Annotated[
         str | None, typer.Argument(metavar="[DATA]", help=f"A table: {TABLES}. Left out: scikit-learn's digits.")
     ] = None,
-    preset: Annotated[
-        Preset, typer.Option(help="plain: one network, to your options. tabular: an ensemble, tuned for tables.")
-    ] = Preset.plain,
     target: Annotated[str | None, _option(DATA, "The column to predict.", metavar="COLUMN")] = None,
     task: Annotated[TaskName, _option(DATA, "What the target is; auto looks at its values.")] = TaskName.auto,
     ignore: Annotated[list[str] | None, _option(DATA, "A column to leave out; repeatable.", metavar="COLUMN")] = None,
@@ -96,7 +94,12 @@ def train(
     validation: Annotated[
         float | None, _preset_option("validation", DATA, "The share of the rest to choose the best epoch by.")
     ] = None,
-    ensemble: Annotated[int | None, _option(MODEL, "Members, with --preset tabular.", metavar="N", min=1)] = None,
+    preset: Annotated[
+        Preset, _option(MODEL, "plain: one network, to your options. tabular: an ensemble, tuned for tables.")
+    ] = Preset.plain,
+    ensemble: Annotated[
+        int | None, _option(MODEL, "Networks to train. [dim]\\[tabular only][/dim]", metavar="N", min=1)
+    ] = None,
     hidden: Annotated[
         str | None,
         _preset_option("hidden", MODEL, "Widths of the hidden layers, or 0 for none.", metavar="N,N"),

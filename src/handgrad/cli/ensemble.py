@@ -73,10 +73,11 @@ def plan(options: Tabular, task: Task) -> Plan:
     size = sum(int(np.prod(spec.shape)) for spec in model.parameters().values())
     held = held_out(np.zeros(rows), 1, estimator.validation_fraction, np.random.default_rng(0))[0]
     each = f"{members} members of " if members > 1 else ""
+    who = "each member" if members > 1 else "the network"
     return Plan(
         inputs,
-        f"{rows:,} rows to train on, of which {'each member' if members > 1 else 'it'} holds out about {len(held):,} "
-        f"to choose its epoch by, {len(task.parts.test):,} to test on",
+        f"{rows:,} rows to train on, of which {who} holds out about {len(held):,} to choose its epoch by, "
+        f"{len(task.parts.test):,} to test on",
         f"{each}{' -> '.join(map(str, widths))}, {recipe.activation}, {members * size:,} parameters, float32",
         partial(_train, estimator, recipe, frame, options, task),
     )
@@ -171,6 +172,7 @@ def _train(estimator: Any, recipe: Recipe, frame: Frame, options: Tabular, task:
         history=[{"member": i, **row} for i, member in enumerate(members, 1) for row in member.history],
         facts={
             "recipe": asdict(recipe),
+            "validation_fraction": estimator.validation_fraction,
             "members": [{"epochs": len(member.history), "best_epoch": member.best_epoch} for member in members],
             "engine": engine,
             "seconds": seconds,

@@ -10,7 +10,7 @@ import numpy as np
 from sklearn.base import BaseEstimator
 from sklearn.metrics import check_scoring
 from sklearn.model_selection import train_test_split
-from sklearn.utils import check_random_state
+from sklearn.utils import _safe_indexing, check_random_state
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
 from handgrad.errors import HandgradError
@@ -78,6 +78,7 @@ class BaseMLP(CallbackSupport, BaseEstimator, ABC):
         hidden = hidden_widths(self.hidden_layer_sizes)
         first = not hasattr(self, "coefs_") or (not self.warm_start and not incremental)
         hooks = None if incremental else Hooks(self, X, y, sample_weight)
+        given = X
         X, y = self._validated(X, y, first, incremental)
         dtype = X.dtype if first else np.asarray(self.coefs_[0]).dtype
         if sample_weight is not None:
@@ -86,7 +87,7 @@ class BaseMLP(CallbackSupport, BaseEstimator, ABC):
         task = self._task(y)
         self._random_state = check_random_state(self.random_state)
         self._start(task, [X.shape[1], *hidden, task.n_outputs], dtype, first)
-        index, held, score = self._held_out(task, X, y, weight, validation, incremental)
+        index, held, score = self._held_out(task, given, X, y, weight, validation, incremental)
         mean = 1.0 if weight is None else float(np.mean(weight[index]))
         samples = Samples(X, self._encoded(y, task, dtype), _scaled(weight, mean, task, len(y), dtype), dtype, index)
         if steps_by_batches(self):
@@ -103,14 +104,17 @@ class BaseMLP(CallbackSupport, BaseEstimator, ABC):
 
     def _start(self, task: Task, widths: list[int], dtype: Any, first: bool) -> None:
         """The network: drawn for the first fit, else with the parameters that there are."""
-        self.n_outputs_ = task.n_outputs
         design = (widths, activations_of(self.activation, len(widths) - 2), float(self.dropout))
         known = self.__dict__.get("_network")
         same = not first and known is not None and known.design == design
         network: Network = known if same and known is not None else Network(design, None, dtype)
-        self._network = network
-        if not first:
-            self._hold(network.current(self.coefs_, self.intercepts_))
+        params = None if first else network.current(self.coefs_, self.intercepts_)  # refuses those of another shape
+        self._network, self.n_outputs_ = network, task.n_outputs
+        if steps_by_batches(self) and (first or not hasattr(self, "loss_curve_")):  # none after solver="lbfgs"
+            self.loss_curve_: list[float] = []
+            self._no_improvement_count = 0
+        if params is not None:
+            self._hold(params)
             return
         self.n_iter_, self.t_ = 0, 0
         self.n_layers_ = len(widths)
@@ -118,23 +122,21 @@ class BaseMLP(CallbackSupport, BaseEstimator, ABC):
         network.draw(self._random_state)
         self._hold(network.params)
         self._state = None
-        if steps_by_batches(self):
-            self.loss_curve_: list[float] = []
-            self._no_improvement_count = 0
 
     def _held_out(
         self,
         task: Task,
+        table: Any,
         X: Any,
         y: Any,
         weight: np.ndarray | None,
         validation: tuple[Any, Any, Any],
         incremental: bool,
     ) -> tuple[np.ndarray, Validation | None, Score | None]:
-        """(rows to train on, the rows that are validated on, how a scorer scores them)."""
+        """(rows to train on, the rows that are validated on, how a scorer scores them). table: X as it was given."""
         index = np.arange(X.shape[0])
         X_val, y_val, weight_val = validation
-        given = X_val is not None or y_val is not None
+        given = any(each is not None for each in validation)
         watched = self.early_stopping and steps_by_batches(self)
         if given:
             if X_val is None or y_val is None:
@@ -163,13 +165,16 @@ class BaseMLP(CallbackSupport, BaseEstimator, ABC):
             return index, held, None
         scorer = check_scoring(self, self.scoring)
         options = {} if weight_val is None else {"sample_weight": weight_val}
-        return index, held, lambda: scorer(self, X_val, self._decoded(y_val), **options)
+        rows = X_val
+        if hasattr(self, "feature_names_in_"):  # with their names, which predict would miss
+            rows = validation[0] if given else _safe_indexing(table, part)
+        return index, held, lambda: scorer(self, rows, self._decoded(y_val), **options)
 
     def _curves(self, watched: bool, held: bool, incremental: bool) -> None:
         """What is kept of each epoch, begun anew, but gone on with where the fit goes on."""
         if not steps_by_batches(self):
             return
-        if self.n_iter_ == 0 or (self.best_loss_ is None) != bool(watched):
+        if self.n_iter_ == 0 or not hasattr(self, "best_loss_") or (self.best_loss_ is None) != bool(watched):
             self.best_loss_ = None if watched else np.inf
         if not held:
             self.validation_scores_ = self.validation_loss_curve_ = self.best_validation_score_ = None

@@ -123,7 +123,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         if self._label_binarizer.y_type_.startswith("multilabel"):
             labels = (scores > 0).astype(int)
             return scipy.sparse.csr_matrix(labels) if self._label_binarizer.sparse_input_ else labels
-        return self.classes_[(scores[:, 0] > 0).astype(np.intp) if scores.shape[1] == 1 else scores.argmax(axis=1)]
+        places = (scores[:, 0] > 0).astype(np.intp) if scores.shape[1] == 1 else scores.argmax(axis=1)
+        return self.classes_.take(places, mode="clip")  # there is a second score where there is one label alone, too
 
     def _gives_probabilities(self) -> bool:
         if self.loss != "log_loss":
@@ -142,8 +143,6 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         if self.temperature_ != 1:
             scores /= self.temperature_
         if scores.shape[1] == 1:
-            if len(self.classes_) == 1 and self.out_activation_ == "softmax":
-                return np.ones_like(scores)
             yes = expit(scores[:, 0])
             both = np.empty((len(yes), 2), yes.dtype)
             both[:, 1] = yes
@@ -179,6 +178,10 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
             self._label_binarizer = LabelBinarizer().fit(y)
             self.classes_ = self._label_binarizer.classes_
         else:
+            labels = len(self.classes_) if self._label_binarizer.y_type_.startswith("multilabel") else None
+            if held and (y.shape[1] if y.ndim == 2 else None) != labels:
+                expected = "one label for each row" if labels is None else f"shape (m, {labels}), as y has"
+                raise ValueError(f"y_val must have {expected}, got shape {y.shape}")
             self._check_labels(y, self.warm_start and not held)
         if self._label_binarizer.y_type_.startswith("multilabel"):
             return X, self._label_binarizer.transform(y).astype(np.int64)
@@ -199,8 +202,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
             )
 
     def _start(self, task: Task, widths: list[int], dtype: Any, first: bool) -> None:
-        self.temperature_ = 1.0  # that of a fit before is not of what is learnt now
         super()._start(task, widths, dtype, first)
+        self.temperature_ = 1.0  # that of a fit before is not of what is learnt now
 
     def _task(self, y: Any) -> Task:
         return classification(self.loss, self._label_binarizer.y_type_, len(self.classes_), self.label_smoothing)
@@ -219,6 +222,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         if self.class_weight is None:
             return sample_weight
         by_class = compute_sample_weight(self.class_weight, self._decoded(y))
+        if not (np.isfinite(by_class) & (by_class >= 0)).all():
+            raise ValueError(f"class_weight must hold finite numbers of at least 0, got {self.class_weight!r}")
         return by_class if sample_weight is None else by_class * sample_weight
 
     def _strata(self, y: np.ndarray) -> np.ndarray | None:

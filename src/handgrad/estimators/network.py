@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from handgrad.layers import Layer, Linear, Parameters
+from handgrad.layers import Dropout, Layer, Linear, Parameters
 from handgrad.layers.activations import activation as activation_layer
 from handgrad.layers.gated import GATED, Gated
 from handgrad.models.mlp import mlp
@@ -106,6 +106,8 @@ def activations_of(activation: Any, hidden: int) -> list[Any]:
         if isinstance(unit, str) and unit in GATED:
             continue
         layer = activation_layer(unit)
+        if isinstance(layer, Dropout):
+            raise ValueError("activation must not be a Dropout; give its rate as dropout=")
         if layer.parameters():
             raise ValueError(f"activation must have no parameters of its own, got {layer!r}")
     return given

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from numbers import Integral, Real
+from operator import index
 from typing import Any
 
 import numpy as np
@@ -68,7 +69,7 @@ def check_together(estimator: Any, incremental: bool) -> None:
                 "sklearn.utils.compute_class_weight works them out from all labels"
             )
     if getattr(e, "calibrate", False) and e.loss != "log_loss":
-        raise ValueError(f"calibrate=True goes with loss='log_loss', whose scores are probabilities', got {e.loss!r}")
+        raise ValueError(f"calibrate=True goes with loss='log_loss', whose scores give probabilities, got {e.loss!r}")
     if steps_by_batches(e):
         return
     for name in ("dropout", "clip_norm", "restore_best"):
@@ -77,8 +78,11 @@ def check_together(estimator: Any, incremental: bool) -> None:
 
 
 def hidden_widths(hidden_layer_sizes: Any) -> list[int]:
-    """A whole number for each hidden layer. Raises ValueError, in scikit-learn's words, for one that is not above 0."""
+    """A whole number for each hidden layer.
+
+    Raises ValueError, in scikit-learn's words, for one that is not above 0, and TypeError for one that is not whole.
+    """
     sizes = list(hidden_layer_sizes) if hasattr(hidden_layer_sizes, "__iter__") else [hidden_layer_sizes]
     if np.any(np.array(sizes) <= 0):
         raise ValueError(f"hidden_layer_sizes must be > 0, got {sizes}.")
-    return [int(size) for size in sizes]
+    return [index(size) for size in sizes]

@@ -118,6 +118,9 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         )
         if y.ndim == 2 and y.shape[1] == 1:
             y = column_or_1d(y, warn=True)
+        outputs = 1 if y.ndim == 1 else y.shape[1]
+        if held and outputs != self._network.design[0][-1]:
+            raise ValueError(f"y_val must have as many outputs as y, {self._network.design[0][-1]}, got {outputs}")
         if isinstance(loss_of(self.loss), Poisson) and (y < 0).any():
             raise ValueError(
                 "Some value(s) of y are out of the valid range of the loss 'poisson': y must be at least 0"

@@ -93,6 +93,8 @@ class Kept:
         settings = (task.loss, rule, penalty, clip, batch, e.engine, e.threads)
         before = getattr(e, "_kept", None)
         if before is not None and before.model is network.model and before.settings == settings:
+            if before.engine.optimizer != optimizer:  # another rate, which may change between calls
+                before.engine.optimizer = optimizer
             before.engine.resume(network.params)
             return before
         # a copy: the network's numbers are the caller's to read, and to change, while the engine trains

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 import warnings
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -51,11 +51,14 @@ class Run:
         """Train: max_iter epochs, or one where incremental, until nothing gets better."""
         e, samples = self.estimator, self.samples
         batch_size = batch_size_of(e.batch_size, len(samples))
-        optimizer = optimizer_for(e, (1 if self.incremental else e.max_iter) * -(-len(samples) // batch_size))
+        # a call of partial_fit is an epoch: a schedule goes on over max_iter of them
+        optimizer = optimizer_for(e, e.max_iter * -(-len(samples) // batch_size))
         if not self.incremental:
             e._state, e._kept = None, None
         if not self.incremental or not hasattr(e, "_rate"):
             e._rate = optimizer.rate(0)
+        if e.optimizer is None:  # what learning_rate has made of it in the calls of partial_fit before
+            optimizer = replace(optimizer, learning_rate=e._rate)
         first = samples.first(batch_size)
         kept = Kept.of(e, self.task, self.network, optimizer, first, batch_size, self.mean)
         engine = kept.engine

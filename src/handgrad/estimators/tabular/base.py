@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
@@ -16,8 +16,8 @@ from sklearn.utils.validation import check_consistent_length, check_is_fitted, v
 from handgrad.checks import positive, share, whole
 from handgrad.engines.choice import cores, engine_name
 from handgrad.errors import ShapeError, ValueRangeError
-from handgrad.estimators.tabular.columns import Column, Table, is_frame, part_of, roles_of, table_of
-from handgrad.estimators.tabular.encoding import Encoder
+from handgrad.estimators.tabular.columns import Column, Table, is_frame, names_of, part_of, roles_of, table_of
+from handgrad.estimators.tabular.encoding import FOLDS, HELD, Encoder
 from handgrad.estimators.tabular.members import Data, Member, Metric, network, train
 from handgrad.estimators.tabular.recipe import Recipe
 from handgrad.estimators.tabular.rows import held_out, settled
@@ -26,6 +26,7 @@ from handgrad.training import Predictor
 
 PREDICTED = 4096  # rows encoded at a time, so that the memory for them is bounded
 SEEDS = 2**31 - 1
+EXTREME = 1e15  # weights whose largest is above it, or below 1 / EXTREME, are taken as shares of that
 
 
 @dataclass(frozen=True)
@@ -110,7 +111,12 @@ class TabularEstimator(BaseEstimator):
             if 0 in X.shape:
                 raise ShapeError(f"X must have a row and a column at least, got shape {tuple(X.shape)}")
             validate_data(self, X, reset=reset, skip_check_array=True)
+            names = [] if reset else [column.name for column in self.columns_]
+            if not reset and names != names_of(X) and set(names) == set(names_of(X)):  # names that are no text
+                raise ShapeError(f"columns must be in the order of fit, {names}, got {names_of(X)}")
             return X
+        if isinstance(X, list | tuple) and np.asarray(X).dtype.kind in "US":
+            X = np.array(X, object)  # or numbers beside text would be text
         return validate_data(self, X, dtype=None, ensure_all_finite=False, reset=reset)
 
     def _train(
@@ -131,27 +137,36 @@ class TabularEstimator(BaseEstimator):
         rng = np.random.default_rng(seeds[0])
         table, weight = given.table, given.weight
         encoder = Encoder.of(table, known, weight, recipe.bins_for(*table.numbers.shape))
-        x = encoder.encode_fitted(table, known, weight, rng)
-        data = Data(x, y, None if (weight == weight[0]).all() else weight)
+        x = encoder.encode(table)
+        folds = rng.permutation(len(table)) % FOLDS
         model = network(encoder.width, outputs, recipe)
         held = held_out(strata, self.n_ensemble, self.validation_fraction, rng)
         stopped = threading.Event()
         threads = min(cores() if self.threads == "auto" else whole("threads", self.threads), self.n_ensemble)
 
-        def run(i: int) -> Member:
+        def run(i: int) -> tuple[Member, np.ndarray]:
+            """A member, and the inputs of the rows that it did not see, nor means of their targets."""
+            own = folds.copy()
+            own[held[i]] = HELD
+            rows = encoder.encode_fitted(x, table, known, weight, own)
+            data = Data(rows, y, None if (weight == weight[0]).all() else weight)
             show = self.progress and i == 0
             seed = int(seeds[1 + i])
-            return train(model, data, held[i], loss, metric, recipe, seed, self.engine, stopped.is_set, show)
+            member = train(model, data, held[i], loss, metric, recipe, seed, self.engine, stopped.is_set, show)
+            return member, rows[held[i]]
 
         with ThreadPoolExecutor(threads) as pool:
             jobs = [pool.submit(run, i) for i in range(self.n_ensemble)]
             try:
-                members = [job.result() for job in jobs]
-            finally:  # after Ctrl-C here, members end with the epoch that they are at
+                wait(jobs, return_when=FIRST_EXCEPTION)
+            finally:  # after Ctrl-C, or an error of one, members end with the epoch that they are at, or never begin
                 stopped.set()
-        self.columns_, self.encoder_, self.model_, self.members_ = given.columns, encoder, model, members
+                pool.shutdown(wait=False, cancel_futures=True)
+        members, unseen = zip(*(job.result() for job in jobs), strict=True)
+        self.columns_, self.encoder_, self.model_, self.members_ = given.columns, encoder, model, list(members)
         self._prepare()
-        return [(rows, predict(np.float64(x[rows]))) for rows, predict in zip(held, self._predictors, strict=True)]
+        scores = [predict(np.float64(rows)) for predict, rows in zip(self._predictors, unseen, strict=True)]
+        return list(zip(held, scores, strict=True))
 
     def _prepare(self) -> None:
         # in double precision, so that a row alone and among others is given the same to twelve places or more
@@ -196,6 +211,7 @@ def weights(sample_weight: Any, rows: int) -> np.ndarray:
         raise ShapeError(f"sample_weight must have shape {(rows,)}, a weight for each row, got {weight.shape}")
     if not np.isfinite(weight).all() or (weight < 0).any():
         raise ValueRangeError("sample_weight must be finite and at least 0 everywhere")
-    if not weight.any():
+    largest = weight.max()
+    if not largest:
         raise ValueRangeError("sample_weight is zero for every row; training needs rows with a weight")
-    return weight
+    return weight if 1 / EXTREME < largest < EXTREME else weight / largest

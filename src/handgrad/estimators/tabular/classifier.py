@@ -15,6 +15,8 @@ from handgrad.estimators.tabular.calibration import calibrated_log_loss, sharpne
 from handgrad.estimators.tabular.recipe import CLASSIFICATION
 from handgrad.layers import CrossEntropy
 
+TINY = 1e-15  # the least variance that a class is given
+
 
 class TabularClassifier(ClassifierMixin, TabularEstimator):
     """Classes from a table as it is: text, categories, dates, missing values; strong defaults, no tuning.
@@ -53,8 +55,9 @@ class TabularClassifier(ClassifierMixin, TabularEstimator):
         given = Given.of(X, np.searchsorted(classes, labels), weight)
         y = given.y
         shares = np.bincount(y, given.weight, k) / given.weight.sum()
-        known = (np.eye(k)[y] - shares) / np.sqrt(shares * (1 - shares))
-        known = known[:, k == 2 :]  # of two classes one says all
+        told = np.arange(k == 2, k if given.table.categories else k == 2)  # of two classes one says all
+        known = (y[:, None] == told) - shares[told]
+        known /= np.sqrt(np.maximum(shares * (1 - shares), TINY))[told]
         loss = CrossEntropy(recipe.label_smoothing)
         unseen = self._train(given, known, y, y, k, loss, calibrated_log_loss, recipe)
         rows, scores = (np.concatenate(parts) for parts in zip(*unseen, strict=True))

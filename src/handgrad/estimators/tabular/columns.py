@@ -63,7 +63,10 @@ def roles_of(X: Any) -> tuple[Column, ...]:
     """The columns of a frame or an array, each with its role. Raises DTypeError for what is no number, text or date."""
     if _is_numeric(X):
         return tuple(Column(j, NUMBER) for j in range(X.shape[1]))
-    return tuple(Column(name, _role(values, name)) for name, values in _columns(X))
+    return tuple(
+        Column(name, CATEGORY if _is_categorical(values) else _role(_values(values), name))
+        for name, values in _columns(X)
+    )
 
 
 def table_of(X: Any, columns: tuple[Column, ...], first: int = 0) -> Table:
@@ -80,7 +83,8 @@ def table_of(X: Any, columns: tuple[Column, ...], first: int = 0) -> Table:
     numbers: list[np.ndarray] = []
     categories: list[np.ndarray] = []
     rows = 0
-    for column, (_, values) in zip(columns, _columns(X), strict=True):
+    for column, (_, given) in zip(columns, _columns(X), strict=True):
+        values = _values(given)
         rows = len(values)
         if column.role == CATEGORY:
             categories.append(_keys(values, column, first))
@@ -95,23 +99,36 @@ def _is_numeric(X: Any) -> bool:
     return isinstance(X, np.ndarray) and X.dtype.kind in "fiub"
 
 
-def _columns(X: Any) -> Iterator[tuple[Hashable, np.ndarray]]:
-    """(name, values) of each column; an array's are named by their number."""
+def names_of(X: Any) -> list[Hashable]:
+    """The names of a frame's columns."""
+    return list(X.column_names if hasattr(X, "column_names") else X.columns)
+
+
+def _columns(X: Any) -> Iterator[tuple[Hashable, Any]]:
+    """(name, values) of each column, as X keeps them; an array's are named by their number."""
     if isinstance(X, np.ndarray):
         yield from ((j, X[:, j]) for j in range(X.shape[1]))
         return
-    names = list(X.column_names if hasattr(X, "column_names") else X.columns)
+    names = names_of(X)
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
         raise ShapeError(f"columns must have names of their own, got {twice!r} more than once")
     for name in names:
-        yield name, _values(X[name])
+        yield name, X[name]
+
+
+def _is_categorical(column: Any) -> bool:
+    """Whether a column of pandas or pyarrow was declared to hold categories, be they numbers."""
+    kind = str(getattr(column, "dtype", None) or getattr(column, "type", ""))
+    return kind == "category" or kind.startswith("dictionary<")
 
 
 def _values(column: Any) -> np.ndarray:
     """A column as an array: numbers, dates or objects."""
-    if hasattr(column, "to_pylist") and "dictionary" in str(column.type):  # pyarrow's categories
-        return np.array(column.to_pylist(), object)
+    if hasattr(column, "to_pylist"):  # pyarrow's
+        if _is_categorical(column):
+            return np.array(column.to_pylist(), object)
+        return np.asarray(column.to_numpy(zero_copy_only=False))
     if type(column).__module__.startswith("pandas") and not isinstance(column.dtype, np.dtype):
         return np.asarray(column, dtype=object)
     return np.asarray(column.to_numpy() if hasattr(column, "to_numpy") else column)
@@ -125,7 +142,19 @@ def is_missing(value: Any) -> bool:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, Real | Decimal | np.bool_)
+    return isinstance(value, Real | Decimal | np.bool_ | datetime.timedelta | np.timedelta64)
+
+
+def _number(value: Any) -> float:
+    """A number as a float, infinite where there is none so large; a duration in seconds."""
+    if isinstance(value, np.timedelta64):
+        return float(value / np.timedelta64(1, "s"))
+    if isinstance(value, datetime.timedelta):
+        return float(value / datetime.timedelta(seconds=1))
+    try:
+        return float(value)
+    except OverflowError:
+        return float(np.copysign(np.inf, 1 if value > 0 else -1))
 
 
 def _is_date(value: Any) -> bool:
@@ -184,7 +213,7 @@ def _floats(values: np.ndarray, column: Column, first: int) -> np.ndarray:
     if values.dtype.kind == "m":
         seconds = values / np.timedelta64(1, "s")
         return np.asarray(seconds, np.float64)
-    return _converted(values, column, first, _is_number, float, "numbers")
+    return _converted(values, column, first, _is_number, _number, "numbers")
 
 
 def _seconds(values: np.ndarray, column: Column, first: int) -> np.ndarray:
@@ -220,7 +249,10 @@ def _keys(values: np.ndarray, column: Column, first: int) -> np.ndarray:
     for i, value in enumerate(values.tolist()):
         if is_missing(value):
             continue
-        if not isinstance(value, Hashable):
-            raise DTypeError(f"{column} must hold numbers, text, categories or dates, got {value!r} in row {first + i}")
+        try:
+            hash(value)
+        except TypeError:
+            message = f"{column} must hold numbers, text, categories or dates, got {value!r} in row {first + i}"
+            raise DTypeError(message) from None
         keys[i] = value
     return keys

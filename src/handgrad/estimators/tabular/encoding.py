@@ -17,6 +17,7 @@ MANY_LEVELS = 16  # from which a column also gets the mean of the target at each
 FOLDS = 5  # for that mean, which no row's own target may be part of
 PRIOR = 10.0  # rows that the overall mean counts as beside those of a level
 ROWS = 4096  # encoded at a time
+HELD = -1  # the fold of rows that are no part of any other's mean
 FAR = 1e9  # quartile distances from the median: beyond, smooth clipping changes nothing
 
 
@@ -150,13 +151,14 @@ class Levels:
     def encode_fitted(
         self, keys: np.ndarray, target: np.ndarray, weight: np.ndarray, folds: np.ndarray, out: np.ndarray
     ) -> None:
-        """As encode, for the very rows it was fitted to: each row's means are those of the folds that it is not in."""
+        """As encode, for the very rows it was fitted to: each row's means are those of the folds that it is not in,
+        without those in the fold HELD."""
         index = self.encode(keys, out)
         own = self.inputs.shape[1]
         if own == self.width:
             return
         for fold in np.unique(folds):
-            held, rest = folds == fold, folds != fold
+            held, rest = folds == fold, (folds != fold) & (folds != HELD)
             means = _means(index[rest], target[rest], weight[rest], len(self.codes))
             out[held, own:] = means[index[held]]
 
@@ -199,12 +201,13 @@ class Encoder:
         return out
 
     def encode_fitted(
-        self, table: Table, target: np.ndarray, weight: np.ndarray, rng: np.random.Generator
+        self, x: np.ndarray, table: Table, target: np.ndarray, weight: np.ndarray, folds: np.ndarray
     ) -> np.ndarray:
-        """The inputs of the rows it was fitted to, whose means of the target leave out their own fold."""
-        out = np.zeros((len(table), self.width), np.float32)
-        self._encode_numbers(table, out)
-        folds = rng.permutation(len(table)) % FOLDS
+        """x, what `encode` gave of the rows it was fitted to, but for means of the target: each row's leave out its
+        own fold and the fold HELD. A copy, or x itself where there are no means."""
+        if not any(levels.means.shape[1] for levels in self.levels):
+            return x
+        out = x.copy()
         for levels, keys, part in self._parts(table, out):
             levels.encode_fitted(keys, target, weight, folds, part)
         return out

@@ -37,19 +37,23 @@ class TabularRegressor(RegressorMixin, TabularEstimator):
         numbers = _check_y(y, y_numeric=True).astype(np.float64)
         given = Given.of(X, numbers, weights(sample_weight, len(numbers)))
         y, m = given.y, len(given.y)
-        center = float(np.average(y, weights=given.weight))
-        spread = float(np.sqrt(np.average((y - center) ** 2, weights=given.weight))) or 1.0
-        z = ((y - center) / spread)[:, None]
+        power = int(np.frexp(np.abs(y).max())[1])  # squares of y / 2**power stay within what floats hold
+        unit = np.ldexp(y, -power)
+        center = np.average(unit, weights=given.weight)
+        spread = np.sqrt(np.average((unit - center) ** 2, weights=given.weight))
+        z = ((unit - center) / (spread or 1.0))[:, None]
         rank = np.argsort(np.argsort(y, kind="stable"), kind="stable")
         strata = rank * min(STRATA, max(1, m // STRATA)) // m
         self._train(given, z, z.astype(np.float32), strata, 1, SquaredError(), squared_error, recipe)
-        self.center_, self.spread_, self.range_ = center, spread, (float(y.min()), float(y.max()))
+        self.center_, self.spread_ = float(np.ldexp(center, power)), float(np.ldexp(spread, power)) or 1.0
+        self.range_ = float(y.min()), float(y.max())
         return self
 
     def predict(self, X: Any) -> np.ndarray:
         """The number of each row, (m,): the members' mean, within the range seen."""
         parts = [scores[:, :, 0].mean(axis=0) for scores in self._scores(X)]
-        return np.clip(self.center_ + self.spread_ * np.concatenate(parts), *self.range_)
+        with np.errstate(over="ignore"):  # what is infinite is clipped as well
+            return np.clip(self.center_ + self.spread_ * np.concatenate(parts), *self.range_)
 
 
 def squared_error(scores: np.ndarray, y: np.ndarray, weight: np.ndarray | None = None) -> float:

@@ -46,5 +46,5 @@ def held_out(strata: np.ndarray, members: int, fraction: float, rng: np.random.G
                 # each stratum goes on where the last one ended, so that the parts are of one size
                 part[rows] = (start + np.arange(len(rows))) % count
                 start += len(rows)
-        chosen += [np.flatnonzero(part == p) for p in range(count)]
-    return chosen[:members]
+        chosen += [np.flatnonzero(part == p) for p in range(min(count, members - len(chosen)))]
+    return chosen
