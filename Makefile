@@ -33,7 +33,8 @@ SOAK ?= 20
 soak: $(tested)
 	HANDGRAD_SOAK=$(SOAK) $(bin)/python -m pytest $(PYTEST) \
 	  tests/ops/test_hypothesis.py tests/engines/test_value_and_grad.py tests/formats/test_files.py tests/check/test_healthy.py \
-	  tests/engines/compiled/test_any_network.py tests/engines/compiled/test_vectors.py
+	  tests/engines/compiled/test_any_network.py tests/engines/compiled/test_vectors.py \
+	  tests/models/graph/test_random.py tests/explain/test_derive.py tests/explain/test_source.py
 
 lint: $(tested)
 	$(bin)/ruff check .

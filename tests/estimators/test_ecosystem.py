@@ -159,6 +159,21 @@ def test_partial_fit_in_parts_of_any_size():
     assert model.score(x, y) > 0.97
 
 
+def test_a_schedule_spans_calls_of_partial_fit():
+    model, whole = (
+        hg.MLPClassifier(
+            **SMALL | {"batch_size": 30, "max_iter": 5}, optimizer=hg.Adam(hg.Cosine(0.02)), shuffle=False, tol=0
+        )
+        for _ in range(2)
+    )
+    for _ in range(5):
+        model.partial_fit(*WINE, classes=["red", "rosé", "white"])
+    np.testing.assert_allclose(model.loss_curve_, whole.fit(*WINE).loss_curve_, rtol=1e-9)
+    before = model.coefs_[0].copy()
+    model.set_params(optimizer=hg.Adam(0.02)).partial_fit(*WINE)  # another rate serves from the next call on
+    assert np.abs(model.coefs_[0] - before).max() > 1e-3
+
+
 @pytest.mark.parametrize("whole", [True, False])
 @pytest.mark.parametrize("kind", [scipy.sparse.csr_matrix, scipy.sparse.csc_array, scipy.sparse.coo_array])
 def test_sparse_rows_are_trained_on_in_parts(kind, whole, monkeypatch):

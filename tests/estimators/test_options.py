@@ -164,19 +164,6 @@ def test_a_schedule_spans_the_fit():
     np.testing.assert_allclose(rates[::24], [0.02, 0.01 * (1 + np.cos(np.pi * steps / 25))])
 
 
-def test_a_schedule_spans_calls_of_partial_fit():
-    model, whole = (
-        classifier(optimizer=hg.Adam(hg.Cosine(0.02)), shuffle=False, max_iter=5, batch_size=30, tol=0)
-        for _ in range(2)
-    )
-    for _ in range(5):
-        model.partial_fit(*WINE, classes=[0, 1, 2])
-    np.testing.assert_allclose(model.loss_curve_, whole.fit(*WINE).loss_curve_, rtol=1e-9)
-    before = model.coefs_[0].copy()
-    model.set_params(optimizer=hg.Adam(0.02)).partial_fit(*WINE)  # another rate serves from the next call on
-    assert np.abs(model.coefs_[0] - before).max() > 1e-3
-
-
 def test_clipping_bounds_each_step():
     free, bound = (
         classifier(solver="sgd", momentum=0, alpha=0, clip_norm=c, max_iter=1, learning_rate_init=1.0).fit(*WINE)

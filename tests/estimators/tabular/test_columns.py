@@ -105,6 +105,32 @@ def test_dates_are_what_the_calendar_says(moment):
     assert days == pytest.approx((moment - datetime.datetime(1970, 1, 1)).total_seconds() / 86400, abs=1e-8)
 
 
+def test_categories_that_are_numbers_are_categories():
+    keys = pa.chunked_array([[3, 1], [None, 3]])
+    tables = [pa.table({"a": keys.dictionary_encode()})]
+    pd = pytest.importorskip("pandas", reason="pandas is not installed")
+    tables.append(pd.DataFrame({"a": pd.Series([3, 1, None, 3]).astype("Int64").astype("category")}))
+    for X in tables:
+        (column,) = roles_of(X)
+        assert column == Column("a", CATEGORY)
+        assert table_of(X, (column,)).categories[0].tolist() == [3, 1, None, 3]
+
+
+def test_durations_among_objects_are_seconds():
+    minute = datetime.timedelta(minutes=1)
+    X = np.array([[minute], [None], [np.timedelta64(1500, "ms")], [np.timedelta64("NaT")]], object)
+    (column,) = roles_of(X)
+    assert column.role == NUMBER
+    np.testing.assert_array_equal(table_of(X, (column,)).numbers[:, 0], [60, np.nan, 1.5, np.nan])
+
+
+def test_a_record_batch_is_a_table():
+    X = pa.record_batch({"age": pa.array([1, None]), "name": pa.array(["a", None])})
+    table = table_of(X, roles_of(X))
+    np.testing.assert_array_equal(table.numbers, [[1], [np.nan]])
+    assert table.categories[0].tolist() == ["a", None]
+
+
 def test_text_beside_numbers_is_a_category():
     X = np.array([["a"], [1], [2.0], [None]], object)
     columns = roles_of(X)
@@ -125,6 +151,8 @@ def test_missing():
         (NUMBER, [1.0, "old"], DTypeError, r"column 'age' held numbers at fit, got 'old' in row 1"),
         (NUMBER, [1.0, NOON], DTypeError, r"column 'age' held numbers at fit, got datetime.* in row 1"),
         (NUMBER, [1.0, np.inf], ValueRangeError, r"Input X contains infinity: column 'age' in row 1"),
+        (NUMBER, [1.0, -(10**400)], ValueRangeError, r"Input X contains infinity: column 'age' in row 1"),
+        (CATEGORY, ["a", ("b", [])], DTypeError, r"column 'age' must hold .* got \('b', \[\]\) in row 1"),
         (DATE, [NOON, 3], DTypeError, r"column 'age' held dates at fit, got 3 in row 1"),
         (
             CATEGORY,

@@ -10,6 +10,7 @@ from sklearn.preprocessing import OneHotEncoder
 from handgrad.estimators.tabular.columns import Table, roles_of, table_of
 from handgrad.estimators.tabular.encoding import (
     FOLDS,
+    HELD,
     MANY_LEVELS,
     MOST_LEVELS,
     PRIOR,
@@ -148,6 +149,24 @@ def test_a_row_s_own_target_is_no_part_of_its_mean():
     assert (before[folds != 2, -1] != after[folds != 2, -1]).any()
 
 
+def test_the_target_of_a_row_held_out_is_no_part_of_any_mean():
+    rng = np.random.default_rng(0)
+    table = Table(np.zeros((200, 0)), [words(*[i % 20 for i in range(200)])])
+    target, weight, folds = rng.standard_normal((200, 1)), np.ones(200), rng.permutation(200) % FOLDS
+    held = rng.permutation(200) < 40
+    folds[held] = HELD
+    encoder = Encoder.of(table, target, weight, 0)
+    x = encoder.encode(table)
+    before = encoder.encode_fitted(x, table, target, weight, folds)
+    after = encoder.encode_fitted(x, table, np.where(held[:, None], 100.0, target), weight, folds)
+    np.testing.assert_array_equal(before, after)
+    # what is held out is given the means of all the others, as rows that come later are
+    rest = table.take(~held)
+    others = Encoder.of(rest, target[~held], weight[~held], 0)
+    np.testing.assert_allclose(before[held, -1], others.encode(table.take(held))[:, -1], rtol=1e-6)
+    np.testing.assert_array_equal(x, encoder.encode(table))
+
+
 def test_an_encoder_of_all_of_it():
     X = np.array([[1.0, "a", "x"], [2.0, "b", "y"], [None, "c", "x"], [4.0, "a", None]], object)
     table = table_of(X, roles_of(X))
@@ -156,7 +175,7 @@ def test_an_encoder_of_all_of_it():
     out = encoder.encode(table)
     assert out.dtype == np.float32
     assert out.shape == (4, encoder.width) == (4, 2 + 2 + 3 + 3)
-    np.testing.assert_array_equal(out, encoder.encode_fitted(table, target, weight, np.random.default_rng(0)))
+    assert encoder.encode_fitted(out, table, target, weight, np.arange(4)) is out  # no means of the target
     np.testing.assert_array_equal(out[1:3], encoder.encode(table.take(slice(1, 3))))
 
 

@@ -234,6 +234,27 @@ def test_ctrl_c_ends_all_members(monkeypatch):
     assert not hasattr(model, "members_")
 
 
+@pytest.mark.parametrize("error", [KeyboardInterrupt, MemoryError])
+def test_after_an_error_of_one_member_the_others_end_or_never_begin(monkeypatch, error):
+    from handgrad.estimators.tabular import base, members
+
+    X, y = mixed()
+    begun, second = [], threading.Event()
+
+    def failing(*args, **kwargs):
+        begun.append(None)
+        if len(begun) == 1:  # goes on until it is told to stop
+            second.wait()
+            return members.train(*args, **kwargs)
+        second.set()
+        raise error
+
+    monkeypatch.setattr(base, "train", failing)
+    with pytest.raises(error):
+        TabularRegressor(**{**QUICK, "epochs": 10**6, "n_ensemble": 50, "threads": 2}).fit(X, y)
+    assert len(begun) < 50
+
+
 def test_errors_in_later_parts_name_the_row_of_the_whole(monkeypatch):
     X = np.arange(120.0).reshape(60, 2).astype(object)
     model = TabularRegressor(**QUICK).fit(X, X[:, 0])
@@ -260,3 +281,44 @@ def test_few_distinct_rows_that_come_often_are_learnt_as_shares():
         X = np.where(kind, "a", "b").astype(object)[:, None]
         p = TabularClassifier(random_state=0, n_ensemble=2).fit(X, y).predict_proba([["a"], ["b"]])
         np.testing.assert_allclose(p[:, 1], [0.8, 0.3], atol=0.06)
+
+
+def test_members_learn_nothing_from_the_targets_of_rows_that_they_hold_out():
+    """Chance alone at many levels: held-out rows must say so, and probabilities stay near the shares."""
+    rng = np.random.default_rng(0)
+    X = np.array([f"level {i}" for i in rng.integers(0, 100, 2000)], object)[:, None]
+    y = rng.integers(0, 2, 2000)
+    model = TabularClassifier(random_state=0).fit(X[:1000], y[:1000])
+    p = model.predict_proba(X[1000:])
+    assert -np.log(p[np.arange(1000), y[1000:]]).mean() < np.log(2) + 0.006
+    held = [min(member.history.column("validation_held_metric")) for member in model.members_]
+    assert np.mean(held) > np.log(2) - 0.01
+
+
+@pytest.mark.parametrize("size", [1e308, 1e200, 1e-200])
+def test_targets_and_weights_of_any_size(size):
+    X, y = mixed(60)
+    y = y / np.abs(y).max()
+    model = TabularRegressor(**QUICK)
+    usual = model.fit(X, y).predict(X)
+    np.testing.assert_allclose(model.fit(X, size * y).predict(X) / size, usual, rtol=1e-3, atol=1e-3)
+    weight = np.linspace(0.1, 1, 60)
+    for kind in (TabularClassifier, TabularRegressor):
+        target = target_of(kind, y)
+        a, b = (kind(**QUICK).fit(X, target, sample_weight=w).predict(X) for w in (weight, size * weight))
+        np.testing.assert_array_equal(a, b) if kind is TabularClassifier else np.testing.assert_allclose(a, b, 1e-3)
+
+
+def test_numbers_beside_text_in_lists_are_numbers():
+    X = [[float(i), "a" if i % 3 else "b"] for i in range(30)]
+    model = TabularRegressor(**QUICK).fit(X, np.arange(30))
+    assert [column.role for column in model.columns_] == ["number", "category"]
+    np.testing.assert_array_equal(model.predict(X), model.predict(np.array(X, object)))
+
+
+def test_columns_that_are_not_named_by_text_must_come_in_order_too():
+    pd = pytest.importorskip("pandas", reason="pandas is not installed")
+    X = pd.DataFrame(np.random.default_rng(0).standard_normal((30, 2)), columns=[1, 2])
+    model = TabularRegressor(**QUICK).fit(X, X[1])
+    with pytest.raises(ShapeError, match=r"columns must be in the order of fit, \[1, 2\], got \[2, 1\]"):
+        model.predict(X[[2, 1]])

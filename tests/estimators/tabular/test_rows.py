@@ -70,6 +70,11 @@ def test_members_take_turns_over_equal_parts_of_each_stratum(strata, members, fr
     assert max(sizes) - min(sizes) <= 1
 
 
+def test_a_tiny_fraction_holds_out_a_row_or_none():
+    parts = held_out(np.zeros(10), 3, 1e-9, np.random.default_rng(0))
+    assert [len(part) for part in parts] == [1, 1, 1]
+
+
 def test_another_turn_is_another_split():
     parts = held_out(np.zeros(100), 10, 0.2, np.random.default_rng(0))
     assert not np.array_equal(parts[0], parts[5])
