@@ -77,6 +77,8 @@ def test_class_weights_are_sample_weights():
     np.testing.assert_array_equal(weighted.coefs_[0], by_sample.coefs_[0])
     both = classifier(class_weight=by_class).fit(*WINE, np.full(len(WINE[1]), 3.0))
     np.testing.assert_allclose(both.predict_proba(WINE[0]), weighted.predict_proba(WINE[0]), atol=1e-3)
+    held = classifier(class_weight=by_class, early_stopping=True, max_iter=3).fit(*WINE, X_val=WINE[0], y_val=WINE[1])
+    assert held.best_validation_score_ == held.score(*WINE)  # the data's own shares, not those to learn by
 
 
 def test_balanced_weights_find_the_rare_class():

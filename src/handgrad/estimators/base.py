@@ -87,7 +87,7 @@ class BaseMLP(CallbackSupport, BaseEstimator, ABC):
         task = self._task(y)
         self._random_state = check_random_state(self.random_state)
         self._start(task, [X.shape[1], *hidden, task.n_outputs], dtype, first)
-        index, held, score = self._held_out(task, given, X, y, weight, validation, incremental)
+        index, held, score = self._held_out(task, given, X, y, sample_weight, validation, incremental)
         mean = 1.0 if weight is None else float(np.mean(weight[index]))
         samples = Samples(X, self._encoded(y, task, dtype), _scaled(weight, mean, task, len(y), dtype), dtype, index)
         if steps_by_batches(self):
@@ -133,7 +133,10 @@ class BaseMLP(CallbackSupport, BaseEstimator, ABC):
         validation: tuple[Any, Any, Any],
         incremental: bool,
     ) -> tuple[np.ndarray, Validation | None, Score | None]:
-        """(rows to train on, the rows that are validated on, how a scorer scores them). table: X as it was given."""
+        """(rows to train on, the rows that are validated on, how a scorer scores them). table: X as it was given.
+
+        These rows are weighed by sample weights alone: class weights say what to learn, not what the data are like.
+        """
         index = np.arange(X.shape[0])
         X_val, y_val, weight_val = validation
         given = any(each is not None for each in validation)
@@ -146,7 +149,6 @@ class BaseMLP(CallbackSupport, BaseEstimator, ABC):
             X_val, y_val = self._validated(X_val, y_val, False, True, held=True)
             if weight_val is not None:
                 weight_val = _check_sample_weight(weight_val, X_val, ensure_non_negative=True)
-            weight_val = self._weighted(y_val, weight_val)
         elif not incremental and (watched or getattr(self, "calibrate", False)):
             index, part = train_test_split(
                 index, random_state=self._random_state, test_size=self.validation_fraction, stratify=self._strata(y)

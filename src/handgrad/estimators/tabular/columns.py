@@ -129,6 +129,8 @@ def _values(column: Any) -> np.ndarray:
         if _is_categorical(column):
             return np.array(column.to_pylist(), object)
         return np.asarray(column.to_numpy(zero_copy_only=False))
+    if str(getattr(column, "dtype", "")) == "Null":  # polars', nothing but missing
+        return np.full(len(column), None)
     if type(column).__module__.startswith("pandas") and not isinstance(column.dtype, np.dtype):
         return np.asarray(column, dtype=object)
     return np.asarray(column.to_numpy() if hasattr(column, "to_numpy") else column)
