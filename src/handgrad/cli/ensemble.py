@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
+import warnings
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from sklearn.exceptions import ConvergenceWarning
 
 from handgrad.check import GradientReport, check_gradients
 from handgrad.cli.columns import Category, Features
@@ -143,7 +145,9 @@ def _train(estimator: Any, recipe: Recipe, frame: Frame, options: Tabular, task:
     y = task.train[1] if classifies else task.train[1][:, 0]
     start = time.perf_counter()
     try:
-        estimator.set_params(progress=progress).fit(frame, y)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)  # said below, in the command's words
+            estimator.set_params(progress=progress).fit(frame, y)
     except KeyboardInterrupt:
         raise KeyboardInterrupt("interrupted; an ensemble is kept when all of its members are trained") from None
     seconds = time.perf_counter() - start

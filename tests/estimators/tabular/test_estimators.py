@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from sklearn.datasets import load_diabetes, load_iris
-from sklearn.exceptions import NotFittedError
+from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from sklearn.model_selection import train_test_split
 
 from handgrad import TabularClassifier, TabularRegressor
@@ -154,13 +154,13 @@ def test_a_class_seen_once():
 @BOTH
 @pytest.mark.parametrize("weight", [0.5, "ones", "integers"])
 def test_weights(kind, weight):
-    """In a small table a weight is as good as repetition, to the last bit; equal weights are none."""
-    X, y = mixed(60)
+    """In a table of few rows a weight is as good as repetition, to the last bit; equal weights are none."""
+    X, y = mixed(30)
     y = target_of(kind, y)
-    sizes = np.random.default_rng(1).integers(0, 4, 60) if weight == "integers" else np.ones(60, int)
+    sizes = np.random.default_rng(1).integers(0, 4, 30) if weight == "integers" else np.ones(30, int)
     given = {"ones": sizes, "integers": sizes}.get(weight, weight)
     weighted = kind(**QUICK).fit(X, y, sample_weight=given)
-    repeated = kind(**QUICK).fit(X.take(np.repeat(np.arange(60), sizes)), np.repeat(y, sizes))
+    repeated = kind(**QUICK).fit(X.take(np.repeat(np.arange(30), sizes)), np.repeat(y, sizes))
     method = "predict_proba" if kind is TabularClassifier else "predict"
     np.testing.assert_allclose(getattr(weighted, method)(X), getattr(repeated, method)(X), rtol=1e-9)
 
@@ -322,3 +322,11 @@ def test_columns_that_are_not_named_by_text_must_come_in_order_too():
     model = TabularRegressor(**QUICK).fit(X, X[1])
     with pytest.raises(ShapeError, match=r"columns must be in the order of fit, \[1, 2\], got \[2, 1\]"):
         model.predict(X[[2, 1]])
+
+
+@BOTH
+def test_members_that_diverge_are_told_of(kind):
+    X, y = mixed(60)
+    with pytest.warns(ConvergenceWarning, match="3 of 3 members diverged.* a lower learning_rate than 1e"):
+        fitted = kind(**QUICK | {"learning_rate": 1e30, "n_ensemble": 3}).fit(X, target_of(kind, y))
+    assert np.isfinite(fitted.predict_proba(X) if kind is TabularClassifier else fitted.predict(X)).all()

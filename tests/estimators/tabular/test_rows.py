@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from handgrad.estimators.tabular.columns import Table
-from handgrad.estimators.tabular.rows import FEW, held_out, settled
+from handgrad.estimators.tabular.rows import FEW, REPEATED, held_out, settled
 
 
 def table_of_rows(rows):
@@ -15,7 +15,7 @@ def table_of_rows(rows):
 CELLS = st.tuples(st.sampled_from([0.0, -0.0, 1.5, float("nan")]), st.sampled_from(["a", "b", None]))
 
 
-@given(st.lists(CELLS, min_size=1), st.randoms(use_true_random=False))
+@given(st.lists(CELLS, min_size=1, max_size=REPEATED // 3), st.randoms(use_true_random=False))
 def test_weights_and_repetitions_are_the_same(rows, random):
     counts = [random.randint(1, 3) for _ in rows]
     y = np.array([random.randint(0, 1) for _ in rows])
@@ -37,6 +37,10 @@ def test_weights_that_are_no_counts_stay():
     np.testing.assert_array_equal(sorted_table.numbers, table.numbers[order])
     np.testing.assert_array_equal(y, order)
     np.testing.assert_array_equal(weight, np.array([0.5, 1.0, 1.5])[order])
+    many = settled(
+        table, np.array([0, 1, 2]), np.array([1.0, REPEATED, 1.0])
+    )  # copies would be on both sides of a split
+    assert sorted(many[2]) == [1, 1, REPEATED]
     huge = settled(table, np.array([0, 1, 2]), np.array([1.0, FEW, 1.0]))
     assert sorted(huge[2]) == [1, 1, FEW]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import warnings
 from collections.abc import Iterable, Iterator
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
@@ -10,6 +11,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 from sklearn.base import BaseEstimator
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_consistent_length, check_is_fitted, validate_data
 
@@ -163,6 +165,13 @@ class TabularEstimator(BaseEstimator):
                 stopped.set()
                 pool.shutdown(wait=False, cancel_futures=True)
         members, unseen = zip(*(job.result() for job in jobs), strict=True)
+        if diverged := sum(len(member.history) < recipe.epochs for member in members):
+            warnings.warn(
+                f"{diverged} of {len(members)} members diverged, and are as they were before; "
+                f"a lower learning_rate than {recipe.learning_rate:g} may help",
+                ConvergenceWarning,
+                stacklevel=3,
+            )
         self.columns_, self.encoder_, self.model_, self.members_ = given.columns, encoder, model, list(members)
         self._prepare()
         scores = [predict(np.float64(rows)) for predict, rows in zip(self._predictors, unseen, strict=True)]

@@ -6,14 +6,17 @@ import numpy as np
 
 from handgrad.estimators.tabular.columns import Table
 
-FEW = 1024  # rows up to which a weight is so many rows
+FEW = 1024  # rows of a table that is put in order
+# Rows up to which a weight is so many rows. Copies come to lie on both sides of a validation split, which a table of
+# more rows need not bear: there a weight is a weight.
+REPEATED = 64
 
 
 def settled(table: Table, y: np.ndarray, weight: np.ndarray) -> tuple[Table, np.ndarray, np.ndarray]:
     """The rows of a small table in an order that follows from themselves, each as often as its weight says where all
     weights are whole numbers; the rows of others as they are. Equal weights are 1.
 
-    So that in small tables a weight of 2 is the same as a row given twice, to the last bit.
+    So that in tables of few rows a weight of 2 is the same as a row given twice, to the last bit.
     """
     if (weight == weight[0]).all():
         weight = np.ones(len(weight))
@@ -23,7 +26,7 @@ def settled(table: Table, y: np.ndarray, weight: np.ndarray) -> tuple[Table, np.
     numbers = table.numbers + 0.0  # -0.0 is 0.0
     cells = [[(type(key).__name__, str(key)) for key in keys] for keys in table.categories]
     order = sorted(range(len(y)), key=lambda i: (numbers[i].tobytes(), [column[i] for column in cells], y[i].tobytes()))
-    if total <= FEW and (weight % 1 == 0).all():
+    if total <= REPEATED and (weight % 1 == 0).all():
         rows = np.repeat(order, weight[order].astype(np.int64))
         return table.take(rows), y[rows], np.ones(len(rows))
     return table.take(order), y[order], weight[order]
