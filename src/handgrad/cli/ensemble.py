@@ -153,24 +153,26 @@ def _train(estimator: Any, recipe: Recipe, frame: Frame, options: Tabular, task:
     seconds = time.perf_counter() - start
     members = estimator.members_
     best = [member.best_epoch for member in members]
-    if not any(best):
+    diverged = [i for i, member in enumerate(members) if len(member.history) < recipe.epochs]
+    if len(diverged) == len(members):
+        epoch = max(len(member.history) for member in members) + 1
         raise InputError(
-            "training diverged in the first epoch of every member; "
+            f"training diverged by epoch {epoch}{' in every member' * (len(members) > 1)}; "
             f"give a lower --learning-rate than {recipe.learning_rate:g}"
         )
     engine = _engine(estimator.model_, loss, task)
     written = described(task.features, task.target)
-    each = f"{len(members)} members, {recipe.epochs} epochs each" if len(members) > 1 else f"{recipe.epochs} epochs"
+    done = f"{'at most ' * bool(diverged)}{recipe.epochs} epochs"
+    each = f"{len(members)} members, {done} each" if len(members) > 1 else done
     chosen = f"the best were {min(best)} to {max(best)}" if min(best) < max(best) else f"the best was {best[0]}"
     return Trained(
         name="this model",
         whose="The first member's" if len(members) > 1 else "Its",
         outcome=f"{each}, {chosen}; {seconds:.1f} s, {engine} engine",
         notes=[
-            f"member {i} diverged in epoch {len(member.history) + 1}, and is as it was before; "
+            f"member {i + 1} diverged in epoch {len(members[i].history) + 1}, and is as it was before; "
             f"a lower --learning-rate than {recipe.learning_rate:g} may help"
-            for i, member in enumerate(members, 1)
-            if len(member.history) < recipe.epochs
+            for i in diverged
         ],
         scores=_scores(estimator, task.features, task.table.take(task.parts.test)),
         history=[{"member": i, **row} for i, member in enumerate(members, 1) for row in member.history],

@@ -286,6 +286,7 @@ def _first_params(model: Layer, params: Mapping[str, Array] | None, train: Rows,
     return drawn.like(xp.asarray(drawn.flat, device=array_api_compat.device(train.x)))
 
 
+@np.errstate(over="ignore", invalid="ignore", divide="ignore")  # what they would warn of shows in the row
 def _validate(
     model: Layer, loss: Loss, params: Parameters, held: Rows, measures: list[tuple[str, Metric]], forward: Any
 ) -> dict[str, float]:
