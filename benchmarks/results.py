@@ -6,8 +6,10 @@ import argparse
 import os
 import platform
 import re
+import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import date
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -17,9 +19,11 @@ from rich.status import Status
 
 from handgrad.cli.bench.command import check_threads
 from handgrad.cli.bench.rivals import Entry, chosen
+from handgrad.errors import HandgradError
 
 FILE = Path(__file__).with_name("RESULTS.md")
 PACKAGES = ("handgrad", "numpy", "numba", "llvmlite", "scikit-learn", "torch", "jax", "jaxlib", "optax", "onnxruntime")
+PLACES = {"--cache"}  # options that say where something is on a machine, which is nothing to publish
 HEAD = "# Results\n\nWritten by the commands below with `--write`. What they measure, they say themselves (`--help`).\n"
 
 
@@ -38,6 +42,17 @@ def settled(given: argparse.Namespace, rivals: dict[str, Entry]) -> dict[str, En
     """The rivals asked for. Raises ValueRangeError for options that can't be."""
     check_threads(given.threads)
     return chosen((name.strip() for name in given.rivals.split(",")), rivals)
+
+
+@contextmanager
+def ended() -> Iterator[None]:
+    """What a user can mend, and Ctrl-C, end the process in a word instead of a traceback."""
+    try:
+        yield
+    except HandgradError as error:
+        raise SystemExit(f"error: {error}") from None
+    except KeyboardInterrupt:
+        raise SystemExit(130) from None
 
 
 class Progress:
@@ -86,6 +101,11 @@ def machine(names: Sequence[str] = PACKAGES) -> list[tuple[str, str]]:
     ]
 
 
+def threads(count: int) -> str:
+    """So many threads, in words."""
+    return f"{count} thread{'s' * (count > 1)}"
+
+
 def load() -> str:
     """The load average of the last minute, where the system says."""
     return f"{os.getloadavg()[0]:.2f}" if hasattr(os, "getloadavg") else "unknown"
@@ -119,5 +139,13 @@ def write(section: str, facts: Sequence[tuple[str, str]], body: str) -> None:
 
 
 def command(module: str) -> str:
-    """How this process was called."""
-    return f"`python -m {module}{''.join(f' {argument}' for argument in sys.argv[1:])}`"
+    """How this process was called: each option once, as it counts, which is the last time; without PLACES."""
+    options, values = dict[str, list[str]](), list[str]()
+    for argument in sys.argv[1:]:
+        if argument.startswith("--"):
+            name, equals, value = argument.partition("=")
+            values = options[name] = [value] if equals else []
+        else:
+            values.append(argument)  # no benchmark takes a word that is no option's
+    words = [word for name, given in options.items() if name not in PLACES for word in (name, *given)]
+    return f"`{shlex.join(['python', '-m', module, *words])}`"

@@ -12,17 +12,14 @@ left out. Opacus's plain gradient is PyTorch's.
 from __future__ import annotations
 
 import statistics
-from dataclasses import replace
 
-from rich.console import Console
-from rich.text import Text
-
-from benchmarks import results
+from benchmarks.calls import compare
+from benchmarks.results import PACKAGES
 from benchmarks.samplers import ALL, TASKS, Loop
-from handgrad.cli.bench.configurations import CONFIGURATIONS
-from handgrad.cli.bench.suite import OURS, Measurement, Pool, measure
-from handgrad.cli.bench.table import left_out, markdown, shown
-from handgrad.errors import HandgradError
+from handgrad.cli.bench.suite import OURS, Measurement
+from handgrad.cli.bench.table import left_out
+
+ROWS = 256
 
 
 def costs(measurements: list[Measurement]) -> str:
@@ -36,41 +33,20 @@ def costs(measurements: list[Measurement]) -> str:
     return f"handgrad's times the plain gradient's: {', '.join(found)}"
 
 
-def main() -> None:
-    """Measure and print, and write where asked."""
-    given = results.options(__doc__ or "", ALL, 0.4).parse_args()
-    console, load = Console(highlight=False), results.load()
-    wanted = [replace(CONFIGURATIONS["C"], name=name, batch=256, batches=1) for name in TASKS]
-    try:
-        rivals = results.settled(given, ALL)
-        with results.Progress() as say, Pool(given.threads) as pool:
-            measurements = [
-                measure(
-                    configuration,
-                    rivals,
-                    pool,
-                    reference=Loop(configuration, given.threads).check(),
-                    rounds=given.rounds,
-                    seconds=given.seconds,
-                    limit=False,
-                    say=say,
-                )
-                for configuration in wanted
-            ]
-    except HandgradError as error:
-        raise SystemExit(f"error: {error}") from None
-    except KeyboardInterrupt:
-        raise SystemExit(130) from None
-    console.print(shown(measurements, "microseconds a call"))
-    notes = [*([costs(measurements)] if OURS in rivals else []), *left_out(measurements)]
-    for note in notes:
-        console.print(Text(f"  {note}"), soft_wrap=True)
-    if given.write:
-        body = [markdown(measurements, "µs a call"), "\n".join(f"- {note}" for note in notes)]
-        facts = [("command", results.command("benchmarks.samples")), ("load average before", load)]
-        packages = (*results.PACKAGES, "opacus")
-        results.write("Gradients of each sample", [*facts, *results.machine(packages)], "\n\n".join(body))
+def notes(measurements: list[Measurement]) -> list[str]:
+    """What is said below the table."""
+    ours = [costs(measurements)] if OURS in measurements[0].seconds else []
+    return [*ours, *left_out(measurements)]
 
 
 if __name__ == "__main__":
-    main()
+    compare(
+        "benchmarks.samples",
+        __doc__ or "",
+        "Gradients of each sample",
+        ALL,
+        dict.fromkeys(TASKS, ROWS),
+        Loop,
+        notes=notes,
+        packages=(*PACKAGES, "opacus"),
+    )

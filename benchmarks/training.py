@@ -29,7 +29,6 @@ from handgrad.cli.bench.process import Process
 from handgrad.cli.bench.rivals.plain import Numpy
 from handgrad.cli.bench.suite import Measurement, Pool, measure
 from handgrad.cli.bench.table import left_out, markdown, shown
-from handgrad.errors import HandgradError
 
 COMPARED = ("handgrad", "eager", "torch")  # in memory
 
@@ -64,7 +63,7 @@ def main() -> None:
     parser.add_argument("--no-memory", action="store_true", help="leave the memory of training at E out")
     given = parser.parse_args()
     console, load = Console(highlight=False), results.load()
-    try:
+    with results.ended():
         rivals, wanted = results.settled(given, ALL), configurations(given.configs)
         measurements = []
         with results.Progress() as say, Pool(given.threads) as pool:
@@ -85,10 +84,6 @@ def main() -> None:
             if not given.no_memory:
                 say("memory of training at E")
                 taken = memory(CONFIGURATIONS["E"], given.threads)
-    except HandgradError as error:
-        raise SystemExit(f"error: {error}") from None
-    except KeyboardInterrupt:
-        raise SystemExit(130) from None
     console.print(shown(measurements, "microseconds a step"))
     notes = [f"limit: {rates(measurements)}", *left_out(measurements)]
     if taken:
@@ -100,8 +95,7 @@ def main() -> None:
         networks = "\n".join(f"- {configuration.name}: {configuration.text}" for configuration in wanted)
         body = [markdown(measurements, "µs a step"), networks, "\n".join(f"- {note}" for note in notes)]
         facts = [("command", results.command("benchmarks.training")), ("load average before", load)]
-        threads = f"{given.threads} thread{'s' * (given.threads > 1)}"
-        results.write(f"Training, {threads}", [*facts, *results.machine()], "\n\n".join(body))
+        results.write(f"Training, {results.threads(given.threads)}", [*facts, *results.machine()], "\n\n".join(body))
 
 
 if __name__ == "__main__":

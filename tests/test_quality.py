@@ -5,7 +5,10 @@ import math
 
 import numpy as np
 import pytest
+from benchmarks import results
 from benchmarks.quality import page, scores
+from benchmarks.quality.fits import Plan, left, run
+from benchmarks.quality.models import MODELS, Model
 from benchmarks.quality.record import Records
 from benchmarks.quality.scores import HITS, LOSSES
 
@@ -117,6 +120,22 @@ def test_only_sets_that_all_models_have_are_summed_up():
     assert page.overall(found, models) == "No set has been run whole by all models."
 
 
+@pytest.mark.parametrize(
+    ("given", "shown"),
+    [
+        ("", ""),
+        ("--done --write", " --done --write"),
+        ("--models linear,mlp --models linear --write", " --models linear --write"),
+        ("--write --cache /tmp/a.jsonl --splits 3", " --write --splits 3"),
+        ("--cache=/tmp/a.jsonl --splits=3 --splits 4 --cache /tmp/b", " --splits 4"),
+        ("--sets a;b", " --sets 'a;b'"),
+    ],
+)
+def test_the_command_that_a_page_names(monkeypatch, given, shown):
+    monkeypatch.setattr("sys.argv", ["benchmarks/quality/__main__.py", *given.split()])
+    assert results.command("benchmarks.quality") == f"`python -m benchmarks.quality{shown}`"
+
+
 def test_records_outlive_a_cut(tmp_path):
     path = tmp_path / "folder" / "results.jsonl"
     first, second = {"set": "wine", "split": 0}, {"set": "wine", "split": 1}
@@ -137,9 +156,6 @@ def test_records_outlive_a_cut(tmp_path):
 
 
 def test_a_run_fits_what_is_missing_and_no_more(tmp_path):
-    pytest.importorskip("pandas", reason="the data sets are tables of pandas")
-    from benchmarks.quality.fits import Plan, left, run
-
     plan = Plan(("constant", "linear"), ("wine", "diabetes"), splits=2, max_rows=60, threads=1)
     path = tmp_path / "results.jsonl"
     said: list[str] = []
@@ -162,14 +178,10 @@ def test_a_run_fits_what_is_missing_and_no_more(tmp_path):
 
 
 def test_a_model_that_fails_does_not_end_the_run(tmp_path, monkeypatch):
-    pytest.importorskip("pandas", reason="the data sets are tables of pandas")
-    from benchmarks.quality import models
-    from benchmarks.quality.fits import Plan, run
-
     def broken(table, seed, threads):
         raise ValueError("no such\nluck")
 
-    monkeypatch.setitem(models.MODELS, "linear", models.Model("broken", broken))
+    monkeypatch.setitem(MODELS, "linear", Model("broken", broken))
     plan = Plan(("linear", "constant"), ("wine",), splits=1, max_rows=60, threads=1)
     records = Records(tmp_path / "results.jsonl")
     assert run(plan, records, lambda text: None) == ["broken on wine, split 1: ValueError: no such luck"]

@@ -36,7 +36,6 @@ from benchmarks.quality.record import Records
 from benchmarks.quality.sets import SETS
 from handgrad import checks
 from handgrad.cli.bench.command import check_threads
-from handgrad.errors import HandgradError
 
 FOLDER = Path(__file__).parents[1]
 FILE = FOLDER / "QUALITY.md"
@@ -77,7 +76,7 @@ def main() -> None:
     """Run what is missing, print, and write where asked."""
     given, notes, load = options().parse_args(), list[str](), results.load()
     console = Console(highlight=False, markup=False)
-    try:
+    with results.ended():
         check_threads(given.threads)
         splits, max_rows = checks.whole("splits", given.splits), checks.whole("max_rows", given.max_rows, 50)
         models, sets = there("model", given.models, MODELS, notes), there("set", given.sets, SETS, notes)
@@ -85,10 +84,6 @@ def main() -> None:
         if not given.done:
             with results.Progress() as say:
                 notes += run(plan, records, say)
-    except HandgradError as error:
-        raise SystemExit(f"error: {error}") from None
-    except KeyboardInterrupt:
-        raise SystemExit(130) from None
     tables = page.tables(plan, records)
     console.print(tables, soft_wrap=True)
     for note in notes:

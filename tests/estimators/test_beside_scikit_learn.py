@@ -80,8 +80,8 @@ def test_the_same_fit_from_the_same_seed(case):
     np.testing.assert_allclose(ours.loss_, model.loss_, rtol=2e-3)
     if model.best_loss_ is None:
         assert ours.best_loss_ is None
-        np.testing.assert_allclose(ours.validation_scores_, model.validation_scores_, rtol=1e-3)
-        np.testing.assert_allclose(ours.best_validation_score_, model.best_validation_score_, rtol=1e-3)
+        np.testing.assert_allclose(ours.validation_scores_, model.validation_scores_, rtol=1e-4)
+        np.testing.assert_allclose(ours.best_validation_score_, model.best_validation_score_, rtol=1e-4)
     else:
         np.testing.assert_allclose(ours.best_loss_, model.best_loss_, rtol=2e-3)
         assert ours.validation_scores_ is ours.best_validation_score_ is model.validation_scores_ is None

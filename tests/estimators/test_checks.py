@@ -3,6 +3,7 @@
 import pytest
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
+from estimators.checks import run_check
 from handgrad import MLPClassifier, MLPRegressor
 
 ESTIMATORS = [
@@ -16,4 +17,4 @@ ESTIMATORS = [
 @pytest.mark.filterwarnings("default")  # many checks fit for a few epochs alone, which is warned of
 @parametrize_with_checks(ESTIMATORS)
 def test_estimator_checks(estimator, check):
-    check(estimator)
+    run_check(estimator, check)

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 import scipy.sparse
 import skops.io
+from scipy.special import expit, softmax
 from sklearn.base import clone
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_wine
 from sklearn.ensemble import BaggingClassifier
@@ -236,6 +237,28 @@ def test_single_rows_are_as_many():
     together = model.predict_proba(WINE[0])
     for row, expected in zip(WINE[0][:20], together[:20], strict=True):
         np.testing.assert_allclose(model.predict_proba(row[None])[0], expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize("rows", [1, 3, 178])
+@pytest.mark.parametrize("size", [1e-3, 1.0, 1e3, 1e200])
+@pytest.mark.parametrize("temperature", [1.0, 0.3, 7.0])
+def test_probabilities_are_the_softmax_of_scores(temperature, size, rows):
+    model = hg.MLPClassifier(**SMALL | {"hidden_layer_sizes": (), "max_iter": 2}).fit(*WINE)
+    x = size * WINE[0][:rows]
+    model.predict_proba(x)  # with the temperature as it was
+    model.temperature_ = temperature
+    expected = softmax((x @ model.coefs_[0] + model.intercepts_[0]) / temperature, axis=1)
+    for rows_of in (np.asarray, scipy.sparse.csr_matrix, np.ndarray.tolist):
+        np.testing.assert_allclose(model.predict_proba(rows_of(x)), expected, rtol=1e-10, atol=1e-300)
+
+
+def test_neither_of_two_classes_is_ever_impossible():
+    model = hg.MLPClassifier(**SMALL | {"hidden_layer_sizes": (), "max_iter": 2}).fit(*CANCER)
+    score = (20 * CANCER[0] @ model.coefs_[0] + model.intercepts_[0])[:, 0]
+    assert score.max() > 37  # beyond, 1 minus the probability of yes is 0
+    expected = np.stack([expit(-score), expit(score)], axis=1)
+    np.testing.assert_allclose(model.predict_proba(20 * CANCER[0]), expected, rtol=1e-10)
+    assert np.isfinite(model.predict_log_proba(20 * CANCER[0])).all()
 
 
 def test_scikit_learns_callbacks():

@@ -210,20 +210,15 @@ def _with_loss(
         raise DTypeError(f"regularizer must be an object such as L2(1e-3), got {type(regularizer).__name__}")
     weight = keywords.get("sample_weight")
 
-    def penalty(values: Values) -> tuple[Any, Mapping[str, Any]]:
-        xp = array_api_compat.array_namespace(*(values[name] for name in own))
-        flat = xp.concat([xp.reshape(values[name], (-1,)) for name in own])
-        return regularizer.value_and_grad(  # type: ignore[union-attr]
-            Parameters(own, flat)
-        )
-
     def forward(values: Values) -> tuple[Any, Any]:
         values = {**model.inputs, **values}
         scores, cache = model.forward(values)
         value, loss_cache = loss.forward(scores, y, sample_weight=weight)
         if regularizer is None or not own:
             return value, (loss_cache, cache, {})
-        extra, grads = penalty(values)
+        xp = array_api_compat.array_namespace(*(values[name] for name in own))
+        flat = xp.concat([xp.reshape(values[name], (-1,)) for name in own])
+        extra, grads = regularizer.value_and_grad(Parameters(own, flat))
         return value + extra, (loss_cache, cache, grads)
 
     def backward(dout: Any, cache: Any) -> dict[str, Any]:

@@ -189,8 +189,11 @@ class BaseMLP(CallbackSupport, BaseEstimator, ABC):
         self._network.hold(params)
         self.coefs_, self.intercepts_ = list(self._network.coefs), list(self._network.intercepts)
 
-    def _scores(self, X: Any) -> np.ndarray:
-        """The network's output for each row, (m, n_outputs), in the parameters' dtype."""
+    def _scores(self, X: Any, softmax: float | None = None) -> np.ndarray:
+        """The network's output for each row, (m, n_outputs), in the parameters' dtype.
+
+        softmax: the temperature of one that is put on top of it.
+        """
         own = self.__dict__
         network = own.get("_network")
         # rows that need none of scikit-learn's checks; predict itself looks for what is not finite
@@ -204,13 +207,16 @@ class BaseMLP(CallbackSupport, BaseEstimator, ABC):
             and "feature_names_in_" not in own
         ):
             try:
-                return predict(network.model, network.current(self.coefs_, self.intercepts_), X)
+                model = network.model if softmax is None else network.softmax(softmax)
+                return predict(model, network.current(self.coefs_, self.intercepts_), X)
             except HandgradError:
                 pass  # scikit-learn says what is wrong, in its words
         check_is_fitted(self)
         X = validate_data(self, X, accept_sparse=["csr", "csc"], reset=False)
-        params = self._network.current(self.coefs_, self.intercepts_)
-        return scores_in_parts(lambda x: predict(self._network.model, params, x), X, params.flat.dtype)
+        network = self._network
+        model = network.model if softmax is None else network.softmax(softmax)
+        params = network.current(self.coefs_, self.intercepts_)
+        return scores_in_parts(lambda x: predict(model, params, x), X, params.flat.dtype)
 
     def _check_solver(self) -> bool:
         if not steps_by_batches(self):

@@ -21,6 +21,8 @@ from handgrad.estimators.options import CLASSIFIER
 from handgrad.estimators.tasks import Task, classification
 from handgrad.estimators.validation import Validation
 
+NO_AND_YES = np.array([-1, 1], np.int8)  # 1 - expit(s) is expit(-s), which does not round to 0 where s is large
+
 
 class MLPClassifier(ClassifierMixin, BaseMLP):
     """scikit-learn's MLPClassifier, trained by Handgrad's engines, with what its users ask for.
@@ -139,21 +141,12 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     @available_if(_gives_probabilities)
     def predict_proba(self, X: Any) -> np.ndarray:
         """The probability of each label, (m, n_classes), in the order of classes_."""
+        if self.__dict__.get("out_activation_") == "softmax":
+            return self._scores(X, softmax=self.temperature_)
         scores = self._scores(X)
         if self.temperature_ != 1:
             scores /= self.temperature_
-        if scores.shape[1] == 1:
-            yes = expit(scores[:, 0])
-            both = np.empty((len(yes), 2), yes.dtype)
-            both[:, 1] = yes
-            np.subtract(1, yes, out=both[:, 0])
-            return both
-        if self.out_activation_ == "logistic":
-            return expit(scores, out=scores)
-        scores -= np.maximum.reduce(scores, axis=1, keepdims=True)
-        np.exp(scores, out=scores)
-        scores /= np.add.reduce(scores, axis=1, keepdims=True)
-        return scores
+        return expit(scores * NO_AND_YES if scores.shape[1] == 1 else scores)
 
     @available_if(_gives_probabilities)
     def predict_log_proba(self, X: Any) -> np.ndarray:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from operator import is_
 from typing import Any
 
 import numpy as np
 
-from handgrad.layers import Dropout, Layer, Linear, Parameters
+from handgrad.layers import Dropout, Layer, Linear, Parameters, Softmax
 from handgrad.layers.activations import activation as activation_layer
 from handgrad.layers.gated import GATED, Gated
+from handgrad.models import Sequential
 from handgrad.models.mlp import mlp
 
 # scikit-learn's names of what the library calls otherwise
@@ -37,6 +39,7 @@ class Network:
         specs = self.model.parameters()
         size = sum(math.prod(spec.shape) for spec in specs.values())
         self._set(Parameters(specs, np.zeros(size, dtype)) if params is None else params)
+        self._softmax: tuple[float, Sequential] | None = None
 
     def _set(self, params: Parameters) -> None:
         self.params = params
@@ -53,6 +56,12 @@ class Network:
             ):
                 views.append(params.flat[at : at + math.prod(shape)].reshape(shape))
                 at += math.prod(shape)
+
+    def softmax(self, temperature: float) -> Sequential:
+        """The model with softmax(scores / temperature) on top, of the same parameters; the last asked for is kept."""
+        if self._softmax is None or self._softmax[0] != temperature:
+            self._softmax = temperature, Sequential([*self.model.layers, Softmax(temperature)])
+        return self._softmax[1]
 
     def hold(self, params: Parameters) -> None:
         """Take these parameters in the place of its own."""
@@ -74,13 +83,10 @@ class Network:
 
         Raises ValueError for arrays that are not of the model.
         """
-        for given, own in ((coefs, self.coefs), (intercepts, self.intercepts)):
-            if len(given) != len(own):
-                return self.packed(coefs, intercepts)
-            for array, view in zip(given, own, strict=True):
-                if array is not view:
-                    return self.packed(coefs, intercepts)
-        return self.params
+        as_many = len(coefs) == len(self.coefs) and len(intercepts) == len(self.intercepts)
+        if as_many and all(map(is_, coefs, self.coefs)) and all(map(is_, intercepts, self.intercepts)):
+            return self.params
+        return self.packed(coefs, intercepts)
 
     def packed(self, coefs: list[Any], intercepts: list[Any]) -> Parameters:
         """Copies of these arrays as parameters. Raises ValueError for arrays that are not of the model."""

@@ -4,6 +4,8 @@ import datetime
 from decimal import Decimal
 
 import numpy as np
+import pandas as pd
+import polars as pl
 import pyarrow as pa
 import pytest
 from hypothesis import given
@@ -36,7 +38,7 @@ def arrow_with_dictionaries():
 
 
 def pandas():
-    return pytest.importorskip("pandas", reason="pandas is not installed").DataFrame(CELLS)
+    return pd.DataFrame(CELLS)
 
 
 def pandas_of_its_own_types():
@@ -44,7 +46,7 @@ def pandas_of_its_own_types():
 
 
 def polars():
-    return pytest.importorskip("polars", reason="polars is not installed").DataFrame(CELLS)
+    return pl.DataFrame(CELLS)
 
 
 def column_of(*cells):
@@ -107,10 +109,8 @@ def test_dates_are_what_the_calendar_says(moment):
 
 def test_categories_that_are_numbers_are_categories():
     keys = pa.chunked_array([[3, 1], [None, 3]])
-    tables = [pa.table({"a": keys.dictionary_encode()})]
-    pd = pytest.importorskip("pandas", reason="pandas is not installed")
-    tables.append(pd.DataFrame({"a": pd.Series([3, 1, None, 3]).astype("Int64").astype("category")}))
-    for X in tables:
+    series = pd.Series([3, 1, None, 3]).astype("Int64").astype("category")
+    for X in (pa.table({"a": keys.dictionary_encode()}), pd.DataFrame({"a": series})):
         (column,) = roles_of(X)
         assert column == Column("a", CATEGORY)
         assert table_of(X, (column,)).categories[0].tolist() == [3, 1, None, 3]

@@ -4,6 +4,7 @@ import datetime
 import threading
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pytest
 from sklearn.datasets import load_diabetes, load_iris
@@ -81,9 +82,9 @@ def test_the_same_seed_gives_the_same_bits_however_many_threads(kind):
 
 def test_engines_agree():
     X, y = mixed(100)
-    options = {**QUICK, "epochs": 2}
-    fast, slow = (TabularRegressor(**options, engine=engine).fit(X, y) for engine in ("compiled", "eager"))
-    np.testing.assert_allclose(fast.predict(X), slow.predict(X), rtol=1e-3, atol=1e-3)
+    fast, slow = (TabularRegressor(**QUICK, engine=engine).fit(X, y) for engine in ("compiled", "eager"))
+    rounding = 8 * np.finfo(np.float32).eps  # a rounding of the weights in each epoch
+    np.testing.assert_allclose(fast.predict(X), slow.predict(X), rtol=0, atol=rounding * slow.spread_)
 
 
 def test_many_rows_are_predicted_as_few_are(monkeypatch):
@@ -295,18 +296,23 @@ def test_members_learn_nothing_from_the_targets_of_rows_that_they_hold_out():
     assert np.mean(held) > np.log(2) - 0.01
 
 
-@pytest.mark.parametrize("size", [1e308, 1e200, 1e-200])
-def test_targets_and_weights_of_any_size(size):
+@pytest.mark.parametrize(
+    ("size", "rounding"),
+    # a power of two rounds nothing; what another rounds is y itself
+    [(2.0**1023, 0), (2.0**664, 0), (2.0**-664, 0), (1e308, 1e-14), (1e200, 1e-14), (1e-200, 1e-14)],
+)
+def test_targets_and_weights_of_any_size(size, rounding):
     X, y = mixed(60)
     y = y / np.abs(y).max()
     model = TabularRegressor(**QUICK)
     usual = model.fit(X, y).predict(X)
-    np.testing.assert_allclose(model.fit(X, size * y).predict(X) / size, usual, rtol=1e-3, atol=1e-3)
+    np.testing.assert_allclose(model.fit(X, size * y).predict(X) / size, usual, rtol=rounding)
     weight = np.linspace(0.1, 1, 60)
     for kind in (TabularClassifier, TabularRegressor):
         target = target_of(kind, y)
-        a, b = (kind(**QUICK).fit(X, target, sample_weight=w).predict(X) for w in (weight, size * weight))
-        np.testing.assert_array_equal(a, b) if kind is TabularClassifier else np.testing.assert_allclose(a, b, 1e-3)
+        a, b = (kind(**QUICK).fit(X, target, sample_weight=w) for w in (weight, size * weight))
+        method = "predict_proba" if kind is TabularClassifier else "predict"
+        np.testing.assert_allclose(getattr(a, method)(X), getattr(b, method)(X), rtol=rounding)
 
 
 def test_numbers_beside_text_in_lists_are_numbers():
@@ -317,7 +323,6 @@ def test_numbers_beside_text_in_lists_are_numbers():
 
 
 def test_columns_that_are_not_named_by_text_must_come_in_order_too():
-    pd = pytest.importorskip("pandas", reason="pandas is not installed")
     X = pd.DataFrame(np.random.default_rng(0).standard_normal((30, 2)), columns=[1, 2])
     model = TabularRegressor(**QUICK).fit(X, X[1])
     with pytest.raises(ShapeError, match=r"columns must be in the order of fit, \[1, 2\], got \[2, 1\]"):

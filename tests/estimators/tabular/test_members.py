@@ -39,7 +39,7 @@ def test_first_values_are_fitted_to_the_rows():
     seen = []
     model.visit(lambda name, layer, out: seen.append(out) if type(layer).__name__ == "Linear" else None, params, x)
     for sums in seen[:2]:
-        np.testing.assert_allclose(sums.std(axis=0), 1, rtol=1e-3)
+        np.testing.assert_allclose(sums.std(axis=0), 1, rtol=1e-5)
         assert ((sums > 0).any(axis=0) & (sums < 0).any(axis=0)).all()  # each hyperplane parts the rows
     assert not seen[2].any()
 

@@ -5,6 +5,7 @@ import pickle
 import joblib
 import numpy as np
 import pytest
+import skops.io as sio
 from sklearn.base import clone, is_classifier, is_regressor
 from sklearn.compose import TransformedTargetRegressor
 from sklearn.model_selection import GridSearchCV, cross_val_score
@@ -12,6 +13,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
+from estimators.checks import run_check
 from handgrad import TabularClassifier, TabularRegressor
 
 QUICK = {"epochs": 4, "n_ensemble": 2, "hidden_layer_sizes": (16,), "random_state": 0}
@@ -20,7 +22,7 @@ BOTH = pytest.mark.parametrize("kind", [TabularClassifier, TabularRegressor])
 
 @parametrize_with_checks([TabularClassifier(), TabularRegressor()])
 def test_scikit_learn_s_checks(estimator, check):
-    check(estimator)
+    run_check(estimator, check)
 
 
 def data_for(kind, rows=120):
@@ -49,7 +51,6 @@ def test_copies_of_a_fitted_one_predict_the_same(kind, tmp_path):
 
 @BOTH
 def test_skops_trusts_nothing_but_handgrad_s_own_types(kind):
-    sio = pytest.importorskip("skops.io", reason="skops is not installed")
     X, y = data_for(kind)
     X = np.column_stack([X.astype(object), np.where(y > 0, "a", "b")])
     fitted = kind(**QUICK).fit(X, y)
