@@ -10,9 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import handgrad as hg
+import handgrad.ops as ops
 from engines.architectures import LOSSES, models, task
 from handgrad.errors import ParameterError, ShapeError, ValueRangeError
 from handgrad.layers import CrossEntropy, Layer, Linear, SquaredError
+from handgrad.models import Graph
 
 
 def looped(model, loss, params, x, y, weights=None, seed=None):
@@ -169,6 +171,137 @@ def test_a_layer_without_a_rule_is_run_sample_by_sample():
     model, rng = hg.Sequential([Linear(4, 3), Shifted(3), Linear(3, 2)]), np.random.default_rng(4)
     x, y = rng.standard_normal((6, 4)), rng.standard_normal((6, 2))
     check(model, SquaredError(), drawn(model), x, y, rng.random(6))
+
+
+@dataclass(frozen=True)
+class Centred(Layer):
+    """A layer of a user's own that mixes samples: x less the batch's mean."""
+
+    def forward(self, params, x, *, train=False, rng=None):
+        return x - x.mean(0), None
+
+    def backward(self, dout, cache):
+        return dout - dout.mean(0), {}
+
+
+def centring_graph(late):
+    g = Graph()
+    x = g.input("x")
+    h = Linear(4, 4)(x) if late else x
+    g.output(Linear(4, 3)(h - ops.mean(h, axis=0)))
+    return g
+
+
+MIXING = {
+    "softmax over samples": hg.Sequential([Linear(4, 4), hg.Softmax(axis=0), Linear(4, 3)]),
+    "softmax over samples, first": hg.Sequential([hg.Softmax(axis=0), Linear(4, 3)]),
+    "within a residual, first": hg.Sequential([hg.Residual(hg.Softmax(axis=-2)), Linear(4, 3)]),
+    "one's own": hg.Sequential([Linear(4, 4), Centred(), Linear(4, 3)]),
+    "one's own, first": hg.Sequential([hg.Sequential([Centred()]), Linear(4, 3)]),
+    "a graph": centring_graph(late=True),
+    "a graph, first": centring_graph(late=False),
+    "a layer of a graph": Graph.of(hg.Sequential([Centred(), Linear(4, 3)])),
+}
+
+
+@pytest.mark.parametrize("name", MIXING)
+def test_a_model_that_mixes_samples_has_each_run_alone(name):
+    """Else what one sample does to the others' rows would be bounded by no clipping."""
+    rng = np.random.default_rng(4)
+    check(MIXING[name], CrossEntropy(), drawn(MIXING[name]), rng.standard_normal((6, 4)), rng.integers(3, size=6))
+
+
+def test_a_graph_that_keeps_samples_apart_needs_one_pass():
+    g = Graph()
+    x = g.input("x")
+    h = hg.Tanh()(Linear(4, 4)(x * np.linspace(1, 2, 4)))
+    g.output(Linear(4, 3)(ops.softmax(h + x) * ops.sum(h, axis=1, keepdims=True)))
+    params, rng = drawn(g), np.random.default_rng(4)
+    x, y = rng.standard_normal((4, 4)), rng.integers(3, size=4)
+    check(g, CrossEntropy(), params, x, y)
+    scores, cache = g.forward(params, x)
+    assert g.sample_gradients(np.ones_like(scores), cache, False)[0] is None  # no UnsupportedError
+
+
+@dataclass(frozen=True)
+class Shortened(Layer):
+    """y = s x of a user's own, for samples with any number of places."""
+
+    def parameters(self):
+        return {"s": hg.Parameter((1,), hg.initializers.ones)}
+
+    def forward(self, params, x, *, train=False, rng=None):
+        return params["s"] * x, (params["s"], x)
+
+    def backward(self, dout, cache):
+        s, x = cache
+        return s * dout, {"s": np.reshape((x * dout).sum(), (1,))}
+
+
+@pytest.mark.parametrize("loss", [CrossEntropy(), SquaredError()], ids=repr)
+@pytest.mark.parametrize("layer", [hg.Tanh(), Shortened()], ids=repr)
+def test_scores_in_several_places_of_a_sample(loss, layer):
+    """Its own loss is their mean, as value_and_grad has it, in one pass and where the samples run one by one."""
+    model, rng = hg.Sequential([Linear(4, 3), layer, Linear(3, 3)]), np.random.default_rng(4)
+    params, x = drawn(model), rng.standard_normal((6, 5, 4))
+    y = rng.integers(3, size=(6, 5)) if isinstance(loss, CrossEntropy) else rng.standard_normal((6, 5, 3))
+    check(model, loss, params, x, y)
+    value, gradient = hg.value_and_grad(model, loss, params, x, y)
+    found = hg.per_sample_gradients(model, loss, params, x, y)
+    close(found.losses.mean(), float(value))
+    close(found.total().flat / 6, gradient.flat)
+    weights = rng.random((6, 5))
+    found = hg.per_sample_gradients(model, loss, params, x, y, sample_weight=weights)
+    each, _ = loss.forward(model.forward(params, x)[0], y, weights, reduction="none")
+    close(found.losses, each.mean(1))
+    value, gradient = hg.value_and_grad(model, loss, params, x, y, sample_weight=weights)
+    close(found.total().flat / 6 / weights.mean(), gradient.flat)
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("scale", [1e3, 1e6, 1e9])
+def test_rounding_hides_no_gradient_from_the_clipping(dtype, scale):
+    """Terms that all but cancel: what is left of their squared norm is rounding, of either sign."""
+    rng, tiny = np.random.default_rng(0), 1e-9 if dtype == np.float64 else 1e-4
+    w = rng.standard_normal(40)
+    model = hg.Sequential([Linear(40, 40, bias=False), hg.Flatten(), Linear(80, 1, bias=False)])
+    params = model.init(0, dtype)
+    params["0.weight"][...] = 0
+    params["2.weight"][...] = np.concatenate([w, -w])[:, None]
+    for _ in range(20):
+        x = scale * rng.standard_normal(40)
+        near = x * (1 + tiny * rng.standard_normal(40))
+        x = np.stack([x, near])[None].astype(dtype)
+        found = hg.per_sample_gradients(model, "squared_error", params, x, np.ones((1, 1), dtype), names=["0.weight"])
+        assert np.linalg.norm(found.clipped(1.0).flat.astype(np.float64)) <= 1 + 1e-6
+    # one weight in two places, whose outputs are subtracted: x^T dz - near^T dz
+    shared, g = Linear(40, 40, bias=False), Graph()
+    entry = g.input("x")
+    g.output(Linear(40, 1, bias=False)(shared(entry) - shared(entry * (1 + tiny * rng.standard_normal(40)))))
+    params = g.init(0)
+    first, last = params
+    params[first][...] = 0
+    params[last][...] = w[:, None]
+    for _ in range(20):
+        x = scale * rng.standard_normal((1, 40))
+        found = hg.per_sample_gradients(g, "squared_error", params, x, np.ones((1, 1)), names=[first])
+        assert np.linalg.norm(found.clipped(1.0).flat) <= 1 + 1e-6
+
+
+@pytest.mark.filterwarnings("ignore:invalid value encountered:RuntimeWarning")
+@pytest.mark.filterwarnings("ignore:overflow encountered:RuntimeWarning")
+def test_a_norm_that_is_no_number_is_not_taken_for_0():
+    """|x|^2 = 0 times |dz|^2 = inf: the bias's gradient, 1e20, would pass any bound."""
+    model = Linear(3, 2)
+    params, x = model.init(0, np.float32), np.zeros((2, 3), np.float32)
+    y = np.array([[1.7e19, 1.7e19], [0, 0]], np.float32)
+    found = hg.per_sample_gradients(model, "squared_error", params, x, y)
+    assert np.isnan(found.norms()[0])
+    assert np.isnan(found.clipped(1.0).flat).any()
+    x[0] = 1  # the norm overflows: such a sample counts for nothing
+    found = hg.per_sample_gradients(model, "squared_error", params, x, y)
+    assert found.norms()[0] == np.inf
+    assert not found.clipped(1.0).flat.any()
 
 
 def test_against_torch():

@@ -158,6 +158,11 @@ def test_shapes_that_do_not_fit_are_named():
         J.blocks()
 
 
+def test_a_list_takes_the_dtype_of_the_jacobian():
+    J = local_jacobian(ops.tanh, Call.of(ops.tanh, (np.ones(2, np.float32),)))
+    assert (J @ [1, 2]).dtype == ([1.0, 2.0] @ J).dtype == J.dense().dtype == np.float32
+
+
 def test_an_op_of_ones_own_is_known_by_its_products():
     class Cube(ops.Op):
         name, inputs, formula, derivative, saves = "cube", ("x",), "y = x^3", "3 x^2", "x"

@@ -34,8 +34,9 @@ class PrivateEngine(EagerEngine):
     """As EagerEngine, with each sample's gradient clipped before they are summed, and noise added to the sum.
 
     With noise every row enters a step by chance, independently of all others and of the steps before, as the privacy
-    accounting takes it: batch_size is the mean size of a step then, and the sum is divided by it. Without noise the
-    batches are those of any training. Abadi et al. (2016), "Deep learning with differential privacy".
+    accounting takes it: batch_size is the mean size of a step then, and the sum is divided by it, not by the number of
+    rows drawn, which would tell. Without noise the batches are those of any training. Abadi et al. (2016), "Deep
+    learning with differential privacy".
     """
 
     def __init__(
@@ -72,8 +73,8 @@ class PrivateEngine(EagerEngine):
         gradient = found.clipped(self.clipping.max_norm)
         deviation = self.clipping.noise_multiplier * self.clipping.max_norm
         if deviation:
-            noise = xp.asarray(self._noise.normal(0.0, deviation, gradient.flat.shape[0]), dtype=gradient.flat.dtype)
-            gradient.flat[...] = gradient.flat + noise
+            noise, flat = self._noise.normal(0.0, deviation, gradient.flat.shape[0]), gradient.flat
+            flat[...] = flat + xp.asarray(noise, dtype=flat.dtype, device=array_api_compat.device(flat))
         gradient.flat[...] = gradient.flat / (self._size or m)
         value = xp.sum(found.losses) / max(1, m)
         if self.regularizer is not None:

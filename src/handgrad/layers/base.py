@@ -10,6 +10,7 @@ import numpy as np
 
 from handgrad.errors import DTypeError, ParameterError, ShapeError, UnsupportedError
 from handgrad.layers.parameters import Parameter, Parameters
+from handgrad.ops.apart import keeps_apart
 from handgrad.ops.arrays import Array
 from handgrad.ops.base import Cache, Elementwise, Op
 
@@ -102,15 +103,23 @@ class Layer:
     def sample_gradients(self, dout: Array, cache: Cache, dx: bool = True) -> tuple[Array | None, Gradients]:
         """As backward, with the parameters' gradients for each sample alone, as `SampleGradients`; dx=False: no dx.
 
-        Raises UnsupportedError for a layer whose parameters have no such rule: one of your own may write it.
+        Raises UnsupportedError for a layer whose parameters have no such rule, and for one without parameters that
+        does not keep samples apart, or is not known to: one of your own may write it.
         """
-        if not self.parameters():
+        if not self.parameters() and self.keeps_apart(cache):
             return self.backward(dout, cache)[0], {}
         rule = getattr(getattr(self, "op", None), "sample_gradients", None)
         if rule is None or type(self).backward is not Layer.backward:
             raise UnsupportedError(f"{type(self).__name__} has no rule for each sample's own gradients")
         down, *gradients = rule(dout, cache, dx)
         return down, dict(zip(self.parameters(), gradients, strict=False))
+
+    def keeps_apart(self, cache: Cache) -> bool:
+        """Whether each row of the output is made of the same row of x alone, in the call that left this cache.
+
+        It is asked of layers without parameters. False for one of your own, unless it says so.
+        """
+        return type(self).backward is Layer.backward and keeps_apart(getattr(self, "op", None), cache)
 
     def parameter_keys(self) -> dict[str, Hashable]:
         """What tells each parameter from all others: layers placed twice have equal keys."""

@@ -40,6 +40,9 @@ class Dropout(Layer):
     def backward(self, dout: Array, cache: Cache) -> tuple[Array, Gradients]:
         return (dout, {}) if cache is None else super().backward(dout, cache)
 
+    def keeps_apart(self, cache: Cache) -> bool:
+        return True
+
     def jvp(self, tangent: Array, tangents: Mapping[str, Array], cache: Cache) -> Array:
         return tangent if cache is None else super().jvp(tangent, tangents, cache)
 

@@ -24,6 +24,11 @@ class SampleGradients(ABC):
     def dense(self) -> Array:
         """(m, *shape): the gradients themselves."""
 
+    @property
+    @abstractmethod
+    def terms(self) -> int:
+        """How many products an inner product of two of them sums."""
+
     @abstractmethod
     def total(self, weights: Array) -> Array:
         """The sum over samples of weights_i g_i, in the parameter's shape; weights: (m,)."""
@@ -37,6 +42,19 @@ class SampleGradients(ABC):
     def squares(self) -> Array:
         """(m,): the squared norms of the g_i."""
         return self.inner(self)
+
+    def lengths(self) -> Array:
+        """(m,): no less than the norms of the g_i: the sum of the lengths of the terms they are made of."""
+        xp = array_api_compat.array_namespace(squares := self.squares())
+        return xp.sqrt(squares)
+
+    def uncertain(self) -> Array | float:
+        """(m,): by how much rounding may have `squares` too small; 0 where nothing in it is subtracted.
+
+        The products of long terms that cancel leave the rounding of the long ones. Higham (2002), "Accuracy and
+        stability of numerical algorithms", section 3.1: at most n eps |a| |b| for a product of n numbers each.
+        """
+        return 0.0
 
     def __add__(self, other: SampleGradients) -> SampleGradients:
         return Sum((*_parts(self), *_parts(other)))
@@ -53,6 +71,10 @@ class Outer(SampleGradients):
 
     left: Array
     right: Array
+
+    @property
+    def terms(self) -> int:
+        return self.left.shape[-1] + self.right.shape[-1]
 
     def dense(self) -> Array:
         if self.left.ndim == 2:
@@ -77,6 +99,14 @@ class Outer(SampleGradients):
             return xp.sum((left @ other_left.mT) * (right @ other_right.mT), axis=(1, 2))
         return xp.sum((left.mT @ right) * (other_left.mT @ other_right), axis=(1, 2))
 
+    def lengths(self) -> Array:
+        xp = array_api_compat.array_namespace(self.left)
+        squares = xp.sum(self.left * self.left, axis=-1) * xp.sum(self.right * self.right, axis=-1)
+        return xp.sqrt(squares) if squares.ndim == 1 else xp.sum(xp.sqrt(squares), axis=1)
+
+    def uncertain(self) -> Array | float:
+        return 0.0 if self.left.ndim == 2 else _rounding(self)
+
     def _placed(self) -> tuple[Array, Array]:
         """The factors with an axis of places."""
         return (self.left, self.right) if self.left.ndim == 3 else (self.left[:, None, :], self.right[:, None, :])
@@ -87,6 +117,10 @@ class Each(SampleGradients):
     """The g_i themselves, (m, *shape)."""
 
     values: Array
+
+    @property
+    def terms(self) -> int:
+        return math.prod(self.values.shape[1:])
 
     def dense(self) -> Array:
         return self.values
@@ -103,6 +137,10 @@ class Sum(SampleGradients):
 
     parts: tuple[SampleGradients, ...]
 
+    @property
+    def terms(self) -> int:
+        return max(part.terms for part in self.parts)
+
     def dense(self) -> Array:
         first, *others = (part.dense() for part in self.parts)
         return sum(others, first)
@@ -114,6 +152,20 @@ class Sum(SampleGradients):
     def inner(self, other: SampleGradients) -> Array:
         first, *others = (a.inner(b) for a in self.parts for b in _parts(other))
         return sum(others, first)
+
+    def lengths(self) -> Array:
+        first, *others = (part.lengths() for part in self.parts)
+        return sum(others, first)
+
+    def uncertain(self) -> Array | float:
+        return _rounding(self)
+
+
+def _rounding(gradients: SampleGradients) -> Array:
+    """(m,): how far the squared norm can be off where terms of these lengths cancel."""
+    lengths = gradients.lengths()
+    xp = array_api_compat.array_namespace(lengths)
+    return gradients.terms * xp.finfo(lengths.dtype).eps * lengths * lengths
 
 
 def _parts(gradients: SampleGradients) -> tuple[SampleGradients, ...]:

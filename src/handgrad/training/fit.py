@@ -84,7 +84,8 @@ def fit(
     loss, optimizer: an object or its name. regularizer: L2(strength). clip_norm: the largest gradient norm of a step.
     per_sample_clip: the largest norm of a single sample's gradient in a step. noise_multiplier: adds normal noise to
         their sum, of this times per_sample_clip as standard deviation, and draws each step's rows at random, so that no
-        sample shows in the parameters: `result.privacy.epsilon(delta)` says how well. The eager engine runs these.
+        sample shows in the parameters: `result.privacy.epsilon(delta)` says how well, and docs/per_sample.md
+        what it does not cover, such as a seed that others know. The eager engine runs these.
     epochs, batch_size: passes over the data, and rows a step; the last batch of an epoch may be shorter.
     validation: data of the same form, or the fraction of `data` to hold out. metrics: "accuracy", "rmse", "r2" or
         functions of (scores, y), of the validation data after each epoch, as "validation_accuracy" and so on.
@@ -136,6 +137,11 @@ def fit(
     callbacks = (callbacks,) if callable(callbacks) else tuple(callbacks)
     start = _first_params(model, params, train, seed)
     watch = Watch.of(monitor, patience, min_delta, held is not None, [name for name, _ in measures])
+    if private and private.noise_multiplier and patience is not None and watch.monitor == "loss":
+        raise ValueRangeError(
+            "patience cannot go by monitor='loss' with noise_multiplier: that is the training rows' own loss, "
+            "which no noise hides; give validation data of others"
+        )
     steps = math.ceil(len(train) / batch_size)
     bound = optimizer.bind(epochs * steps)
     limit = blas_limit(threads, start, batch_size)

@@ -118,7 +118,10 @@ class Jacobian(ABC):
         return xp.stack(vectors, axis=1 if by_rows else 2)
 
     def _fitting(self, vector: Any, shape: Shape, name: str, what: str) -> Array:
-        vector = operand(vector, self._like)
+        like = self._like
+        if isinstance(vector, list | tuple):
+            vector = namespace_of(like=like).asarray(vector, dtype=like.dtype, device=array_api_compat.device(like))
+        vector = operand(vector, like)
         if tuple(vector.shape) != shape:
             raise ShapeError(f"{name} must have the shape of the {what}, {shape}, got {tuple(vector.shape)}")
         return vector

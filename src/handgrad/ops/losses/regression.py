@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import handgrad.checks as checks
-from handgrad.ops.arrays import Array, namespace_of
+from handgrad.ops.arrays import Array, namespace_of, real
 from handgrad.ops.base import Kink
 from handgrad.ops.losses.base import Loss, mean_over_outputs, refuse_first, same_shape, share_of_outputs
 
@@ -57,8 +57,9 @@ class Huber(RegressionLoss):
 
     def _held(self, r: Array, delta: float) -> Array:
         # h (r - h/2) with h = r held within +-delta is r^2/2 inside and delta (|r| - delta/2) outside
-        where = namespace_of(r=r).where
-        return where(r > delta, delta, where(r < -delta, -delta, r))
+        xp = namespace_of(r=r)
+        size = real(xp, r)  # which decides for a complex step too, whose imaginary part else would at |r| = delta
+        return xp.where(size > delta, delta, xp.where(size < -delta, -delta, r))
 
 
 class Poisson(RegressionLoss):

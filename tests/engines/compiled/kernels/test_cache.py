@@ -27,7 +27,6 @@ def test_fresh_processes(tmp_path, folder):
     run, err = finish(start(tmp_path, "thousands", "millions", "mixed"))
     assert run["results"] == {"thousands": 8000, "millions": 8000000, "mixed": 12.0}
     assert run["compiles"] == 0
-    assert run["seconds"] < 1  # 0.25 on an idle machine, nearly all of it Numba getting ready
     assert err == ""
 
 
