@@ -43,6 +43,15 @@ def test_the_table_of_ops_is_what_the_ops_say():
     assert generate["page"]() == (ROOT / "docs" / "ops.md").read_text(), "run: python docs/generate.py"
 
 
+def test_the_pictures_are_what_the_page_draws():
+    generate = runpy.run_path(str(ROOT / "docs" / "generate.py"))
+    drawn = generate["pictures"]()
+    assert len(drawn) == 2
+    for file, text in drawn.items():
+        assert f"images/{file.name}" in (ROOT / "docs" / "graph.md").read_text()
+        assert file.read_text() == text, "run: python docs/generate.py"
+
+
 def test_the_readme_leads_to_every_page():
     linked = set(re.findall(r"\]\((docs/[^)#]+\.md)", (ROOT / "README.md").read_text()))
     assert linked == {page_id(page) for page in PAGES if page.parent.name == "docs"}

@@ -23,6 +23,7 @@ from .explain.derive import derive as derive
 from .explain.diagnose import Diagnosis as Diagnosis
 from .explain.diagnose import Finding as Finding
 from .explain.diagnose import diagnose as diagnose
+from .explain.draw import draw as draw
 from .explain.jacobians import gauss_newton_vp as gauss_newton_vp
 from .explain.jacobians import hessian_vp as hessian_vp
 from .explain.jacobians import jacobian as jacobian
@@ -31,6 +32,9 @@ from .explain.jacobians import vjp as vjp
 from .explain.source import write_source as write_source
 from .explain.trace import Trace as Trace
 from .explain.trace import trace as trace
+from .explain.view import TraceFrames as TraceFrames
+from .explain.view import View as View
+from .explain.view import view as view
 from .explain.why_zero import why_zero as why_zero
 from .formats import FormatError as FormatError
 from .formats import load as load

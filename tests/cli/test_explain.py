@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pytest
 
 QUICK = ("--epochs", 3, "--hidden", "8", "--quiet")
@@ -20,7 +21,8 @@ def test_a_run_and_the_table_it_was_trained_on(handgrad, run, tmp_path):
     assert ran.code == 0
     assert "120 rows of flowers.csv" in ran.out
     assert "update/norm" in ran.out
-    assert "AdamW at rate 0.005" in ran.out
+    assert "one step of AdamW at rate 0.005 makes it" in ran.out
+    assert max(map(len, ran.out.splitlines())) <= 80
     assert "Diagnosis" in ran.out
     folder = tmp_path / "runs" / "first"
     assert {path.name for path in folder.iterdir()} >= FILES
@@ -52,6 +54,40 @@ def test_digits_and_a_regression(handgrad, tmp_path, flowers):
     assert "SGD at rate 0.02" in ran.out
 
 
+@pytest.mark.parametrize("target", ["kind", "width"])
+def test_an_ensemble(handgrad, flowers, tmp_path, target):
+    handgrad(
+        "train", "flowers.csv", "--target", target, "--preset", "tabular", "--ensemble", 3, "--epochs", 3, "--quiet"
+    )
+    ran = handgrad("explain", "flowers-1")
+    assert ran.code == 0
+    assert "an ensemble of 3 networks; this is the first" in ran.out
+    assert "member 2  " in ran.out
+    assert "member 3  " in ran.out
+    data = json.loads((tmp_path / "runs" / "flowers-1" / "trace.json").read_text())
+    assert data["trace"]["optimizer"] == "AdamW"
+    assert data["trace"]["learning_rate"] == (0.0035 if target == "kind" else 0.005)
+    chance = np.log(3) if target == "kind" else 1.0
+    assert 0 < data["trace"]["loss_value"] < 2 * chance  # in the units that it was trained in
+    (tmp_path / "runs" / "flowers-1" / "history.jsonl").unlink()
+    (tmp_path / "runs" / "flowers-1" / "config.json").unlink()
+    assert handgrad("explain", "flowers-1", "flowers.csv").code == 0
+
+
+def test_the_members_of_an_ensemble_are_told_apart(handgrad, flowers, tmp_path):
+    handgrad(
+        "train", "flowers.csv", "--target", "kind", "--preset", "tabular", "--ensemble", 2, "--epochs", 2, "--quiet"
+    )
+    history = tmp_path / "runs" / "flowers-1" / "history.jsonl"
+    rows = [json.loads(line) for line in history.read_text().splitlines()]
+    for row, loss in zip(rows, [0.9, 0.8, 0.9, 9.0], strict=True):
+        row["loss"] = loss  # the second's rises
+    history.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    out = handgrad("explain", "flowers-1").out
+    assert "nothing found wrong in" in out
+    assert "member 2  a learning rate that is too large" in out
+
+
 def test_a_model_file_alone(handgrad, run, tmp_path):
     (tmp_path / "runs" / "first" / "model.safetensors").rename(tmp_path / "m.safetensors")
     ran = handgrad("explain", "m.safetensors", "flowers.csv")
@@ -79,7 +115,16 @@ def test_refused(refused, handgrad, run, tmp_path, flowers):
     refused("explain", run, "empty.csv", saying="target 'kind' is empty in all 2 rows of empty.csv")
     (tmp_path / "other.csv").write_text("length,width,colour,kind\n1,2,red,oak\n")
     refused("explain", run, "other.csv", saying="holds 'oak', which is none of its classes")
+    handgrad("train", "flowers.csv", "--target", "width", "--name", "numbers", *QUICK)
+    (tmp_path / "words.csv").write_text("length,colour,kind,width\n1,red,ash,wide\n")
+    refused(
+        "explain", "numbers", "words.csv", saying="target 'width' of words.csv holds text; the run predicts numbers"
+    )
+    (tmp_path / "inf.csv").write_text("length,colour,kind,width\n1,red,ash,1e999\n2,red,ash,inf\n")
+    refused("explain", "numbers", "inf.csv", saying="'width' of inf.csv holds a number that is not finite")
     flowers.unlink()
     refused("explain", run, saying="DATA is missing: .*'flowers.csv', which it was trained on, is not there")
     (tmp_path / "runs" / "first" / "config.json").write_text("{junk")
     refused("explain", run, "other.csv", saying="the run 'runs/first' can't be read")
+    (tmp_path / "runs" / "first" / "config.json").write_text('{"options": 3}')
+    refused("explain", run, "other.csv", saying="config.json' can't be read: it holds no options")

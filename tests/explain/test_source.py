@@ -158,6 +158,13 @@ def own_draw(rng, shape):
     return np.zeros(shape)
 
 
+class OwnLoss(hg.Huber):
+    """It may compute anything."""
+
+
+NOT_FINITE = {"0.weight": np.full((2, 2), np.nan), "0.bias": np.zeros(2)}
+
+
 @pytest.mark.parametrize(
     ("model", "options", "kind", "message"),
     [
@@ -174,6 +181,10 @@ def own_draw(rng, shape):
         (hg.mlp([2, 2]), {"sample": (3,)}, ShapeError, "takes 2 features"),
         (hg.mlp([2, 2]), {"sample": (4, 2)}, ShapeError, r"scores \(m, n\)"),
         (hg.mlp([2, 2]), {"loss": "hinges"}, ValueRangeError, "did you mean 'hinge'"),
+        (hg.mlp([2, 2]), {"loss": OwnLoss()}, UnsupportedError, "OwnLoss is no loss of the library"),
+        (hg.mlp([2, 2]), {"sample": 2}, DTypeError, r"such as \(28, 28\), got 2"),
+        (hg.mlp([2, 2]), {"params": 3}, DTypeError, "params must be parameters"),
+        (hg.mlp([2, 2]), {"params": NOT_FINITE}, ValueRangeError, "'0.weight' must hold finite numbers"),
     ],
 )
 def test_what_cannot_be_written(model, options, kind, message):

@@ -136,6 +136,9 @@ def train(
     seed: Annotated[int, _option(TRAINING, "Decides the parts, the first values and the order.", min=0)] = Options.seed,
     name: Annotated[str | None, _option(OUTPUT, "The run's name; by default numbered, as digits-1.")] = None,
     runs: Runs = "runs",
+    report: Annotated[
+        bool, _option(OUTPUT, "Write report.html beside the model: curves, errors, gradients.", "--report")
+    ] = False,
     quiet: Annotated[bool, _option(OUTPUT, "Print the run's folder alone.", "--quiet", "-q")] = False,
     progress: Annotated[bool, _option(OUTPUT, "Show a progress bar on a terminal.")] = True,
     debug: Debug = False,
@@ -175,7 +178,7 @@ def train(
         from handgrad.cli.train import train as run_command
 
         check_settings(options)
-        if not run_command(options, quiet=quiet, progress=progress):
+        if not run_command(options, quiet=quiet, progress=progress, page=report):
             raise typer.Exit(1)
 
 
@@ -228,6 +231,39 @@ def explain(
         from handgrad.cli.explain import explain as run_command
 
         run_command(run, data, rows=rows, out=out, runs=runs)
+
+
+@app.command()
+def view(
+    run: Annotated[
+        str | None, typer.Argument(metavar="[RUN]", help="A run: its name, its folder or its model file.")
+    ] = None,
+    data: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[DATA]", help=f"A table with the target: {TABLES}. Left out: the one it was tested on."
+        ),
+    ] = None,
+    demo: Annotated[bool, typer.Option("--demo", help="The worked examples, in place of a run.")] = False,
+    rows: Annotated[int, typer.Option(metavar="N", help="Rows whose values are shown.", min=1)] = 64,
+    html: Annotated[
+        str | None, typer.Option(metavar="FILE", help="The page to write; by default view.html in the run's folder.")
+    ] = None,
+    browser: Annotated[bool, typer.Option(help="Open the page in a browser.")] = True,
+    runs: Runs = "runs",
+    debug: Debug = False,
+) -> None:
+    """Open a page on which every value and gradient of a run's network is to be seen, and how its training went.
+
+    The page is one file that needs no network: it can be sent to others as it is.
+
+    [dim]handgrad view digits-1[/dim]
+    [dim]handgrad view --demo[/dim]
+    """
+    with explained(debug):
+        from handgrad.cli.view import view as run_command
+
+        run_command(run, data, rows=rows, demo=demo, html=html, browser=browser, runs=runs)
 
 
 @app.command()

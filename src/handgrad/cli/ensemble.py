@@ -160,7 +160,7 @@ def _train(estimator: Any, recipe: Recipe, frame: Frame, options: Tabular, task:
             f"training diverged by epoch {epoch}{' in every member' * (len(members) > 1)}; "
             f"give a lower --learning-rate than {recipe.learning_rate:g}"
         )
-    engine = _engine(estimator.model_, loss, task)
+    engine = _engine(estimator.model_, estimator.encoder_.width, loss, task)
     written = described(task.features, task.target)
     done = f"{'at most ' * bool(diverged)}{recipe.epochs} epochs"
     each = f"{len(members)} members, {done} each" if len(members) > 1 else done
@@ -188,10 +188,10 @@ def _train(estimator: Any, recipe: Recipe, frame: Frame, options: Tabular, task:
     )
 
 
-def _engine(model: Sequential, loss: Loss, task: Task) -> str:
+def _engine(model: Sequential, width: int, loss: Loss, task: Task) -> str:
     """The name of the engine that trained it: the estimator's choice is that of `fit`, "auto"."""
     y = task.train[1][:1]
-    rows = Rows(np.zeros((1, model.layers[0].n_in), np.float32), y, None)  # type: ignore[attr-defined]
+    rows = Rows(np.zeros((1, width), np.float32), y, None)
     params = model.init(0, np.float32)
     return engine_of("auto", model, loss, AdamW(), None, None, params, rows, 1, 1)[0].name
 

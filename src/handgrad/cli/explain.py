@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import IO, Any
@@ -13,19 +12,15 @@ import numpy as np
 from rich.console import Console
 from rich.text import Text
 
-from handgrad.cli.columns import Category, Features
+from handgrad.cli.columns import Category
 from handgrad.cli.faults import InputError
-from handgrad.cli.plain import PEAK_RATES
-from handgrad.cli.presets import preprocessing
+from handgrad.cli.networks import Networks, open_networks
 from handgrad.cli.report import Report
-from handgrad.cli.runs import CONFIG, HISTORY, open_run
-from handgrad.cli.tables import read_table
-from handgrad.cli.targets import Classes, Target
+from handgrad.cli.runs import find_run
+from handgrad.cli.tables import Table, read_table
+from handgrad.cli.targets import Classes
 from handgrad.explain.diagnose import Diagnosis, diagnose
-from handgrad.formats import FormatError, replacing
-from handgrad.layers import L2, CrossEntropy, Loss, SquaredError
-from handgrad.optim import Optimizer
-from handgrad.optim.names import NAMED, by_name
+from handgrad.formats import replacing
 
 TEST = "test.csv"  # beside the model, where a run brought its own data
 
@@ -34,59 +29,51 @@ def explain(run: str, data: str | None, *, rows: int, out: str | None, runs: str
     """Run the command. Raises HandgradError or OSError, and then leaves every file as it was."""
     console, status = Console(highlight=False), Console(stderr=True)
     report = Report(console, status)
-    model, params, metadata, path = open_run(run, Path(runs))
-    features, target = preprocessing(metadata, path)
-    config, history = _read(path.parent)
+    path = find_run(run, Path(runs))
+    networks = open_networks(path)
     folder = path.parent if out is None else Path(out)
     if not folder.is_dir():
         raise InputError(f"there is no folder {str(folder)!r} to write the figures to")
-    table_path = _table(data, path.parent, config)
+    table_path = path_of_table(data, path.parent, networks.config)
     with report.busy("reading the table"):
-        x, y = _batch(table_path, features, target, rows, params.flat.dtype)
-    options = config.get("options", {})
-    loss: Loss = SquaredError()
-    if isinstance(target, Classes):
-        loss = CrossEntropy(float(options.get("label_smoothing", 0.0)))
-    with report.busy(f"following {len(x):,} rows through {model!r:.40}"):
-        diagnosis = diagnose(
-            model,
-            params,
-            x,
-            y,
-            loss=loss,
-            optimizer=_optimizer(options),
-            history=history or None,
-            regularizer=L2(float(options["l2"])) if options.get("l2") else None,
-        )
-    report.title(f"{path.parent.name}: {len(x):,} rows of {table_path.name}")
-    console.print(diagnosis.trace)
+        x, y = encoded(labelled_rows(table_path, networks, rows), networks)
+    with report.busy(f"following {len(x):,} rows through {networks.model!r:.40}"):
+        diagnoses = [diagnosed(networks, member, x, y) for member in range(len(networks.params))]
+    first, *others = diagnoses
+    report.title(f"{path.parent.resolve().name}: {len(x):,} rows of {table_path.name}")
+    if others:
+        report.note(f"an ensemble of {len(diagnoses)} networks; this is the first, the figures are of it alone")
+    console.print(first.trace)
     console.print()
     report.title("Diagnosis")
-    console.print(diagnosis)
+    console.print(first)
+    for number, other in enumerate(others, 2):
+        found = ", ".join(dict.fromkeys(finding.title for finding in other.findings))
+        report.facts([(f"member {number}", found or "nothing found wrong")])
     console.print()
     with report.busy("drawing the figures"):
-        written = _write(diagnosis, folder)
+        written = _write(first, folder)
     for place in written:
         console.print(Text.assemble(("  wrote    ", "cyan"), str(place)), soft_wrap=True)
     if len(written) < len(FILES):
         report.note("figures need matplotlib: pip install 'handgrad[plot]'")
 
 
-def _read(folder: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """(config, history) of a run; empty ones where the model file stands alone."""
-    config, history = folder / CONFIG, folder / HISTORY
-    try:
-        options = json.loads(config.read_text("utf-8")) if config.exists() else {}
-        lines = history.read_text("utf-8").splitlines() if history.exists() else []
-        rows = [{name: float("nan") if v is None else v for name, v in json.loads(line).items()} for line in lines]
-    except (ValueError, AttributeError) as error:
-        raise FormatError(f"the run {str(folder)!r} can't be read: {error}") from None
-    if not isinstance(options, dict) or not isinstance(options.get("options", {}), dict):
-        raise FormatError(f"{str(config)!r} can't be read: it holds no options")
-    return options, rows
+def diagnosed(networks: Networks, member: int, x: np.ndarray, y: np.ndarray) -> Diagnosis:
+    """The diagnosis of one member on those rows."""
+    return diagnose(
+        networks.model,
+        networks.params[member],
+        x,
+        y,
+        loss=networks.loss,
+        optimizer=networks.optimizer,
+        history=networks.histories[member] or None,
+        regularizer=networks.regularizer,
+    )
 
 
-def _table(data: str | None, folder: Path, config: dict[str, Any]) -> Path:
+def path_of_table(data: str | None, folder: Path, config: dict[str, Any]) -> Path:
     """The table to look at: the one given, else the run's own test rows, else the one it was trained on."""
     if data is not None:
         return Path(data)
@@ -99,29 +86,29 @@ def _table(data: str | None, folder: Path, config: dict[str, Any]) -> Path:
     raise InputError(f"DATA is missing: name a table with the target to follow through the network{gone}")
 
 
-def _batch(path: Path, features: Features, target: Target, rows: int, dtype: Any) -> tuple[np.ndarray, np.ndarray]:
-    """Rows drawn at random, always the same, encoded; those without a target are left out."""
+def labelled_rows(path: Path, networks: Networks, rows: int) -> Table:
+    """Rows of a table drawn at random, always the same; those without a target are left out."""
+    features, target = networks.features, networks.target
     text = {column.name for column in features.columns if isinstance(column, Category)}
     table = read_table(path, text | {target.name} if isinstance(target, Classes) else text)
     if target.name not in table.columns:
         raise InputError(f"{path.name} has no column {target.name!r}, the target, without which there is no gradient")
-    there = np.flatnonzero(~table.columns[target.name].missing)
+    column = table.columns[target.name]
+    there = np.flatnonzero(~column.missing)
     if not there.size:
         raise InputError(f"target {target.name!r} is empty in all {table.rows} rows of {path.name}")
-    chosen = np.sort(np.random.default_rng(0).permutation(there)[:rows])
-    table = table.take(chosen)
-    y = target.encode(table.columns[target.name])
-    return features.encode(table, dtype), y if isinstance(target, Classes) else y.astype(dtype)
+    if not isinstance(target, Classes):
+        if column.values.dtype.kind not in "iufb":
+            raise InputError(f"target {target.name!r} of {path.name} holds {column.kind}; the run predicts numbers")
+        if not np.isfinite(column.values[there].astype(float)).all():
+            raise InputError(f"target {target.name!r} of {path.name} holds a number that is not finite")
+    return table.take(np.sort(np.random.default_rng(0).permutation(there)[:rows]))
 
 
-def _optimizer(options: dict[str, Any]) -> Optimizer:
-    """The run's, at the highest rate of its schedule; fit's own for a run that does not say."""
-    name = options.get("optimizer")
-    if name not in NAMED:
-        return by_name("adam")
-    rate = options.get("learning_rate")
-    optimizer = by_name(name)
-    return replace(optimizer, learning_rate=PEAK_RATES[type(optimizer)] if rate is None else float(rate))
+def encoded(table: Table, networks: Networks) -> tuple[np.ndarray, np.ndarray]:
+    """(X, y) as the networks take them."""
+    x, y = networks.encode(table), networks.target.encode(table.columns[networks.target.name])
+    return x, y if isinstance(networks.target, Classes) else networks.scaled(y).astype(x.dtype)
 
 
 def _trace_png(diagnosis: Diagnosis, file: IO[bytes]) -> None:

@@ -27,7 +27,7 @@ from handgrad.formats.container import TABULAR, kind_of
 
 def predict(run: str, data: str, *, output: str | None, probabilities: bool, runs: str) -> None:
     """Run the command. Raises HandgradError or OSError, and then leaves the output as it was."""
-    loaded = _load(find_run(run, Path(runs)))
+    loaded = load_run(find_run(run, Path(runs)))
     target = loaded.target
     if probabilities and not isinstance(target, Classes):
         raise InputError(f"--probabilities is for classes, and {run!r} predicts numbers, {target.name}")
@@ -56,7 +56,8 @@ def predict(run: str, data: str, *, output: str | None, probabilities: bool, run
         notes.print(Text(compared), soft_wrap=True)
 
 
-def _load(path: Path) -> Loaded:
+def load_run(path: Path) -> Loaded:
+    """A run to predict with, of either preset."""
     if kind_of(path) == TABULAR:
         from handgrad.cli import ensemble  # what it loads is of no use to the other
 

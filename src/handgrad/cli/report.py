@@ -62,7 +62,7 @@ class Report:
                 Text(_shown(name, value), style="bold green" if value == best[name] else "")
                 for name, value in score.values.items()
             ]
-            table.add_row(Text(score.model, style="bold" if own else ""), *cells)
+            table.add_row(Text.assemble("  ", (score.model, "bold" if own else "")), *cells)
         self.console.print(table)
 
     def gradients(self, check: GradientReport, rows: int, whose: str = "Its") -> None:
@@ -78,7 +78,7 @@ class Report:
             if row in shown:
                 compared = f"{row.entries} + {row.directions}"
                 verdict = Text("ok", style="green")
-                table.add_row(row.name, _times(row.shape), compared, f"{row.error:.1e}", verdict)
+                table.add_row(Text(f"  {row.name}"), _times(row.shape), compared, f"{row.error:.1e}", verdict)
         self.console.print(table)
         more = f"; the {MOST_ROWS} worst of {len(check.rows)} are shown" if len(check.rows) > MOST_ROWS else ""
         self.console.print(Text(f"  compared: entries one by one + directions over all of them{more}", style="dim"))
@@ -95,16 +95,6 @@ def _table(first: str, *others: str) -> Table:
     table.add_column(f"  {first}")
     for name in others:
         table.add_column(name, justify="right")
-    return _indented(table)
-
-
-def _indented(table: Table) -> Table:
-    add_row = table.add_row
-
-    def indented(first: str | Text, *cells: str | Text) -> None:
-        add_row(Text.assemble("  ", first), *cells)
-
-    table.add_row = indented  # type: ignore[method-assign, assignment]
     return table
 
 

@@ -3,6 +3,7 @@
 runs/NAME/model.safetensors   the model, with its preprocessing in the metadata
 runs/NAME/config.json         the options, versions, data and results
 runs/NAME/history.jsonl       one row an epoch
+runs/NAME/report.html         with --report: the page that `handgrad view` would show
 """
 
 from __future__ import annotations
@@ -21,18 +22,11 @@ from pathlib import Path
 from typing import Any
 
 from handgrad.cli.faults import InputError, did_you_mean, listed
-from handgrad.formats import load
 from handgrad.formats.atomic import sync_folder
-from handgrad.formats.container import MODEL as KIND
-from handgrad.formats.container import kind_of
-
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None  # type: ignore[assignment]
 
 UNFINISHED = ".unfinished-"
 MODEL, CONFIG, HISTORY = "model.safetensors", "config.json", "history.jsonl"
+REPORT = "report.html"
 
 
 @dataclass
@@ -144,7 +138,9 @@ def _sweep(parent: Path) -> None:
 
 def _lock(folder: Path) -> int | None:
     """A descriptor that holds the folder's lock, or None: another process has it, or the system has no such locks."""
-    if fcntl is None:
+    try:
+        import fcntl
+    except ImportError:  # Windows
         return None
     try:
         descriptor = os.open(folder, os.O_RDONLY)
@@ -156,14 +152,6 @@ def _lock(folder: Path) -> int | None:
         os.close(descriptor)
         return None
     return descriptor
-
-
-def open_run(run: str, parent: Path) -> tuple[Any, Any, dict[str, Any], Path]:
-    """(model, params, metadata, its path) of a run that holds one network, given as `find_run` takes it."""
-    path = find_run(run, parent)
-    if kind_of(path) != KIND:
-        raise InputError(f"{run!r} was trained with --preset tabular; this is for the one network of --preset plain")
-    return (*load(path), path)
 
 
 def find_run(run: str, parent: Path) -> Path:

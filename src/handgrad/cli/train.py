@@ -20,12 +20,12 @@ from handgrad.cli.baselines import Score, constant_guess, linear_model, score
 from handgrad.cli.options import Options, Plain, Tabular
 from handgrad.cli.presets import CHECKED_ROWS, Plan, Trained
 from handgrad.cli.report import Report
-from handgrad.cli.runs import CONFIG, HISTORY, MODEL, NewRun, new_run
+from handgrad.cli.runs import CONFIG, HISTORY, MODEL, REPORT, NewRun, new_run
 from handgrad.cli.tasks import Task, prepare
 
 
-def train(options: Options, *, quiet: bool, progress: bool) -> bool:
-    """Run the command. Returns whether the gradient check passed.
+def train(options: Options, *, quiet: bool, progress: bool, page: bool = False) -> bool:
+    """Run the command. page: whether to write report.html too. Returns whether the gradient check passed.
 
     Raises HandgradError or OSError for what can't be trained on, and then leaves nothing on the disk.
     """
@@ -49,6 +49,9 @@ def train(options: Options, *, quiet: bool, progress: bool) -> bool:
             check = trained.check()
         report.gradients(check, min(CHECKED_ROWS, len(task.train[1])), trained.whose)
         _write(run, options, task, trained, scores, check)
+        if page:
+            with report.busy("writing the report"):
+                _write_page(run, task, trained)
         folder = run.commit()
     name = folder.name if options.runs == "runs" else str(folder)
     data = str(folder / "test.csv") if options.data is None else options.data
@@ -113,6 +116,17 @@ def _write(
             writer.writerows(
                 zip(*(c.values[task.parts.test].tolist() for c in task.table.columns.values()), strict=True)
             )
+
+
+def _write_page(run: NewRun, task: Task, trained: Trained) -> None:
+    from handgrad.cli.networks import open_networks
+    from handgrad.cli.view import page_of
+
+    path = run.folder / MODEL
+    table = task.table.take(task.parts.test)
+    title = f"{task.target.name} of {task.source}"
+    made = page_of(open_networks(path), table, trained.scores, title, f"the test part of {task.source}")
+    made.to_html(run.folder / REPORT)
 
 
 def versions() -> dict[str, str]:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from handgrad.explain.trace_tape import as_numpy_parameters
+from handgrad.explain.trace.tape import as_numpy_parameters
 from handgrad.layers import Identity, Layer, Linear, Parameters
 from handgrad.models import Container, Residual, Sequential
 

@@ -4,7 +4,8 @@ The data is a list of its layers, each once, a layer within before the one that 
 
     [{"type": "Linear", "n_in": 2, "n_out": 1, "bias": true, ...}, {"type": "Sequential", "layers": [0, 0]}]
 
-A layer that stands in two places is one entry with two references, so that its parameters stay shared.
+A layer that stands in two places is one entry with two references, so that its parameters stay shared. A Graph's entry
+lists its nodes; see `handgrad.formats.graphs`.
 """
 
 from __future__ import annotations
@@ -18,13 +19,14 @@ import numpy as np
 import handgrad.layers as layers
 from handgrad.errors import HandgradError
 from handgrad.formats.errors import FormatError
+from handgrad.formats.graphs import build_graph, describe_graph, layers_within
 from handgrad.initializers import NAMED, Constant, Initializer
 from handgrad.layers.base import Layer
-from handgrad.models import Residual, Sequential
+from handgrad.models import Graph, Residual, Sequential
 
 LAYERS: dict[str, type[Layer]] = {
     kind.__name__: kind
-    for kind in (*(getattr(layers, name) for name in layers.__all__), Sequential, Residual)
+    for kind in (*(getattr(layers, name) for name in layers.__all__), Sequential, Residual, Graph)
     if isinstance(kind, type) and issubclass(kind, Layer) and kind is not Layer
 }
 PLAIN: dict[str, tuple[type, ...]] = {"int": (int,), "float": (int, float), "bool": (bool,), "str": (str,)}
@@ -64,9 +66,12 @@ def describe(model: Layer) -> list[Entry]:
                     f"{kind.__module__}.{kind.__qualname__} is not one of the library's layers; "
                     f"a model file holds {', '.join(LAYERS)}"
                 )
-            entry = {"type": kind.__name__}
-            for field in fields(layer):  # type: ignore[arg-type]
-                entry[field.name] = data(getattr(layer, field.name), field.name)
+            if isinstance(layer, Graph):
+                entry = describe_graph(layer, add, _initializer_data)
+            else:
+                entry = {"type": kind.__name__}
+                for field in fields(layer):  # type: ignore[arg-type]
+                    entry[field.name] = data(getattr(layer, field.name), field.name)
             known[id(layer)] = len(entries)
             entries.append(entry)
         return known[id(layer)]
@@ -118,6 +123,8 @@ def build(entries: Any) -> Layer:
 
 
 def _make(entry: Entry, built: list[Layer]) -> Layer:
+    if entry["type"] == "Graph":
+        return build_graph(entry, built, _initializer)
     kind = LAYERS[entry["type"]]
     wanted = {field.name: field for field in fields(kind)}  # type: ignore[arg-type]
     given = entry.keys() - {"type"}
@@ -147,6 +154,8 @@ def _value(given: Any, field: Field[Any], built: list[Layer]) -> Any:
 
 def _references(entry: Entry) -> list[Any]:
     """The indices of the layers within an entry, whatever stands there."""
+    if entry["type"] == "Graph":
+        return layers_within(entry)
     found: list[Any] = []
     for field in fields(LAYERS[entry["type"]]):  # type: ignore[arg-type]
         if str(field.type) == "Layer" and field.name in entry:

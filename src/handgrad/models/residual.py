@@ -84,6 +84,9 @@ class Residual(Container):
         self._add_gradients(grads, "layer", of_layer)
         return dout + down if dx else None, grads
 
+    def keeps_apart(self, cache: Cache) -> bool:
+        return self.layer.keeps_apart(cache)
+
     def visit(
         self,
         visit: Visit,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from handgrad.errors import DTypeError, HandgradError
+from handgrad.errors import DTypeError, HandgradError, UnsupportedError
 from handgrad.layers.base import Gradients, Layer, Shape, Visit
 from handgrad.models.container import Container, within
 from handgrad.ops.arrays import Array
@@ -88,11 +88,17 @@ class Sequential(Container):
         first = next((i for i, layer in enumerate(self.layers) if self._names[str(i)]), len(self.layers))
         grads: Gradients = {}
         down: Array | None = dout
+        for i in range(0 if dx else first):  # no gradient comes down to them, to meet what they mix
+            if not self.layers[i].keeps_apart(cache[i]):
+                raise UnsupportedError(f"{self.layers[i]!r} is not known to keep samples apart").within(str(i))
         for i in reversed(range(0 if dx else first, len(self.layers))):
             with within(str(i)):
                 down, of_layer = self.layers[i].sample_gradients(down, cache[i], dx or i > first)
             self._add_gradients(grads, str(i), of_layer)
         return down, grads
+
+    def keeps_apart(self, cache: Cache) -> bool:
+        return all(layer.keeps_apart(each) for layer, each in zip(self.layers, cache, strict=True))
 
     def visit(
         self,

@@ -6,7 +6,7 @@ import pytest
 import handgrad as hg
 from handgrad import gauss_newton_vp, hessian_vp, jacobian, ops
 from handgrad.engines import value_and_grad
-from handgrad.errors import DeviceError, HandgradError, ParameterError, ShapeError, ValueRangeError
+from handgrad.errors import DeviceError, DTypeError, HandgradError, ParameterError, ShapeError, ValueRangeError
 from handgrad.layers import L2, Dropout, LayerNorm, Linear, ReGLU, ReLU, Tanh
 from handgrad.layers.losses import LOSSES
 from handgrad.models import Graph, Residual, Sequential
@@ -218,6 +218,78 @@ def test_torch_agrees(activation):
         np.testing.assert_allclose(found[name], each.numpy(), rtol=1e-11, atol=1e-14)
 
 
+@pytest.mark.parametrize("sign", [1, -1])
+@pytest.mark.parametrize("function", [hessian_vp, gauss_newton_vp])
+def test_where_the_huber_loss_changes_it_is_still_a_matrix(function, sign):
+    """At |r| = delta, on either side, r^2 / 2 holds, whichever way the direction goes."""
+    model, x = Linear(2, 2, bias=False), np.array([[0.5, 0.25]])
+    params = model.init(0)
+    params.flat[...] = [1, 0, 0, 1]  # the scores are x
+    for y in ([[0.0, 0.5]], [[1.0, 0.5]]):
+        found = function(model, hg.Huber(0.5), params, x, np.array(y), sign * np.ones(4)).flat
+        np.testing.assert_allclose(sign * found, 0.75 * np.array([0.5, 0.5, 0.25, 0.25]) / 2, rtol=1e-15)
+
+
+TORCH_LOSSES = {
+    "cross_entropy": (
+        hg.CrossEntropy(0.2),
+        lambda F, s, y: F.cross_entropy(s, y, reduction="none", label_smoothing=0.2),
+    ),
+    "binary": (
+        hg.BinaryCrossEntropy(),
+        lambda F, s, y: F.binary_cross_entropy_with_logits(s, y, reduction="none").mean(1),
+    ),
+    "squared_error": (hg.SquaredError(), lambda F, s, y: ((s - y) ** 2).mean(1)),
+    "huber": (hg.Huber(0.5), lambda F, s, y: F.huber_loss(s, y, delta=0.5, reduction="none").mean(1)),
+    "poisson": (hg.Poisson(), lambda F, s, y: F.poisson_nll_loss(s, y, reduction="none").mean(1)),
+    "hinge": (hg.Hinge(), lambda F, s, y: (s - s.gather(1, y[:, None]) + 1).clamp(min=0).sum(1) - 1),
+}
+
+
+@pytest.mark.parametrize("layer", ["swish", "layer_norm"])
+@pytest.mark.parametrize("name", TORCH_LOSSES)
+@pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated:DeprecationWarning")  # by torch.func itself
+def test_whole_matrices_of_torch(name, layer):
+    """With weights of samples, smoothed labels and L2: H, and J^T H J from torch's own J and H of the loss."""
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+    loss, theirs = TORCH_LOSSES[name]
+    model = Sequential([Linear(3, 4), hg.Swish() if layer == "swish" else LayerNorm(4), Linear(4, 3)])
+    params, rng = model.init(0), np.random.default_rng(9)
+    params.flat[...] = rng.standard_normal(params.flat.size)
+    x, weight = rng.standard_normal((5, 3)), rng.uniform(0.5, 2, 5)
+    y = rng.integers(3, size=5) if loss.classifies else rng.uniform(0, 1, (5, 3))
+    X, Y, W = (torch.from_numpy(each) for each in (x, y, weight))
+
+    def views(flat):
+        return dict(zip(params, flat.split([part.size for part in params.values()]), strict=True))
+
+    def scores(flat):
+        of = {key: part.reshape(params[key].shape) for key, part in views(flat).items()}
+        h = X @ of["0.weight"] + of["0.bias"]
+        if layer == "swish":
+            h = torch.nn.functional.silu(h)
+        else:  # spelled out: torch.func's Hessian of layer_norm itself is off in 2.13
+            h = h - h.mean(1, keepdim=True)
+            h = h / ((h**2).mean(1, keepdim=True) + 1e-5).sqrt() * of["1.weight"] + of["1.bias"]
+        return h @ of["2.weight"] + of["2.bias"]
+
+    def mean(s):
+        return (W * theirs(torch.nn.functional, s, Y)).sum() / W.sum()
+
+    def penalty(flat):
+        return 0.1 * sum((part**2).sum() for key, part in views(flat).items() if key in ("0.weight", "2.weight"))
+
+    flat = torch.from_numpy(params.flat)
+    curved = torch.func.hessian(penalty)(flat)
+    hessian = torch.func.hessian(lambda flat: mean(scores(flat)))(flat) + curved
+    J = torch.func.jacrev(scores)(flat).reshape(15, -1)
+    inner = torch.func.hessian(lambda s: mean(s.reshape(5, 3)))(scores(flat).reshape(-1))
+    for function, expected in ((hessian_vp, hessian), (gauss_newton_vp, J.T @ inner @ J + curved)):
+        options = {"sample_weight": weight, "regularizer": L2(0.1)}
+        columns = [function(model, loss, params, x, y, e, **options).flat for e in np.eye(params.flat.size)]
+        close(np.stack(columns, axis=1), expected.numpy(), 1e-12)
+
+
 MODEL = Linear(3, 2)
 PARAMS, X = MODEL.init(0), np.ones((2, 3))
 
@@ -230,6 +302,12 @@ PARAMS, X = MODEL.init(0), np.ones((2, 3))
         (("cross_entropy", PARAMS, X, [0, 1], {"weight": np.ones((3, 2))}), ParameterError, "missing"),
         (("cross_entropy", {"weight": np.ones((3, 2))}, X, [0, 1], np.ones(8)), ParameterError, "no 'bias'"),
         (("cross_entropy", PARAMS, [[1.0, 2, 3]], [0], np.ones(8)), DeviceError, "x must be a NumPy array, got list"),
+        (
+            ("cross_entropy", {n: np.ones(p.shape, int) for n, p in PARAMS.items()}, X, [0, 1], np.ones(8)),
+            DTypeError,
+            "weight must hold floating-point numbers, got dtype int64",
+        ),
+        (("cross_entropy", PARAMS, np.ones((2, 3), int), [0, 1], np.ones(8)), DTypeError, "x must hold floating-point"),
         (("cross_entrop", PARAMS, X, [0, 1], np.ones(8)), ValueRangeError, "did you mean"),
         (("cross_entropy", PARAMS, X, [0, 5], np.ones(8)), ValueRangeError, "labels from 0 to 1"),
     ],

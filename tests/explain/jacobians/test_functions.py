@@ -136,6 +136,7 @@ def test_several_at_once_and_by_number():
     assert jacobian(ops.linear, x, w, b=b, wrt=2).in_shape == (2,)
     layer = Linear(3, 2)
     assert jacobian(layer, layer.init(0), x, wrt=1).in_shape == (3, 2)  # 0 is x
+    assert jacobian(layer, layer.init(0), x, wrt=np.int64(1)).in_shape == (3, 2)
 
 
 def test_lists_and_numbers_serve():
@@ -252,6 +253,7 @@ PARAMS = LAYER.init(0)
         (lambda: jacobian(Linear, 1.0), DTypeError, r"got type; write Linear\(\.\.\.\)|got .*; write Linear"),
         (lambda: jacobian(ops.linear), ValueRangeError, "needs its inputs"),
         (lambda: jacobian(ops.relu, np.ones(2), wrt="y"), ValueRangeError, r"wrt must be one of \['x'\].*got 'y'"),
+        (lambda: jacobian(ops.relu, np.ones(2), wrt=None), ValueRangeError, "or its number, got None"),
         (lambda: jacobian(ops.relu, np.ones(2), wrt=1), ValueRangeError, "or its number, got 1"),
         (lambda: jacobian(ops.linear, np.ones(2), np.ones((2, 3)), wrt="b"), ValueRangeError, r"\['x', 'w'\]"),
         (lambda: jacobian(LAYER, np.ones((2, 3))), ValueRangeError, "takes params and x, got 1"),

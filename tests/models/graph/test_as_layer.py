@@ -174,11 +174,21 @@ def square_graph() -> Graph:
 
 
 def test_copies_stand_alone():
-    for twin in (g := highway(), copy.deepcopy(g), pickle.loads(pickle.dumps(g))):
+    for twin in (g := highway(), copy.copy(g), copy.deepcopy(g), pickle.loads(pickle.dumps(g))):
         assert repr(twin) == repr(g)
         assert list(twin.parameters()) == list(g.parameters())
         np.testing.assert_array_equal(twin.forward(g.init(0), X)[0], g.forward(g.init(0), X)[0])
         assert all(node.graph is twin for node in twin.nodes)
+    (node, twin), (first, of_first) = copy.deepcopy((g["t"], g)), pickle.loads(pickle.dumps((g["t"], g)))
+    assert node is twin["t"]
+    assert first is of_first["t"]
+    assert copy.copy(g["t"]) is g["t"]
+    shallow = copy.copy(g)
+    shallow.input("new")
+    assert "new" not in [each.name for each in g.nodes]
+    run = g.run("head", g.init(0), x=X).backward(np.ones((40, 2)))
+    again = pickle.loads(pickle.dumps(run))
+    np.testing.assert_array_equal(again[again.graph["x"]].gradient, run["x"].gradient)
     long = Graph()
     node = long.input("x")
     for _ in range(5_000):
@@ -301,3 +311,31 @@ def test_parameters_are_asked_for():
         highway().run("head", x=X)
     with pytest.raises(ParameterError, match="params has no 'v'"):
         highway().run("head", {}, x=X)
+
+
+def test_a_node_called_as_the_input_would_be():
+    class X(Tanh):
+        pass
+
+    g = Graph()
+    g.output(Linear(3, 2)(g.input("given")).named("x"))
+    assert list(Graph.of(g).parameters()) == ["x.weight", "x.bias"]
+    assert [node.name for node in Graph.of(g).nodes] == ["given", "x"]
+    of_layer = Graph.of(X())
+    assert [node.name for node in of_layer.nodes] == ["x", "X"]
+    np.testing.assert_array_equal(of_layer.forward({}, X_ := np.ones((2, 2)))[0], np.tanh(X_))
+
+
+def test_a_deep_graph_of_layers_trains():
+    g = Graph()
+    node = g.input("x")
+    for _ in range(3_000):
+        node = ops.tanh(Linear(2, 2, init="glorot_normal")(node) + node)
+    g.output(node)
+    assert len(g.parameters()) == 6_000
+    data = np.array([[0.1, 0.2], [-0.3, 0.4]]), np.array([0, 1])
+    result = hg.fit(g, data, epochs=1, engine="eager", progress=False)
+    assert not np.array_equal(result.params.flat, g.init(0).flat)
+    samples = hg.per_sample_gradients(g, "cross_entropy", g.init(0), *data)
+    assert len(samples.names) == 6_000
+    assert samples.names[-1] == "linear3000.bias"

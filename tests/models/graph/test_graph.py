@@ -261,3 +261,59 @@ def test_inputs_of_an_op_by_name():
 
 def test_ops_on_arrays_are_as_they_were():
     np.testing.assert_array_equal(ops.relu(np.array([-1.0, 2.0])), [0, 2])
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_numbers_of_numpy_take_the_dtype_beside_them(dtype):
+    g = Graph()
+    x = g.input("x")
+    f = np.sqrt(2.0) * x + np.int64(3) - x / np.float32(2) + x ** np.uint8(2) * np.bool_(True)
+    given = np.array([0.5, 1.5], dtype)
+    run = g.run(ops.sum(f), x=given).backward()
+    np.testing.assert_allclose(run[f].value, 2**0.5 * given + 3 - given / 2 + given**2, rtol=1e-6)
+    np.testing.assert_allclose(run[x].gradient, 2**0.5 - 0.5 + 2 * given, rtol=1e-6)
+    assert run.value.dtype == run[x].gradient.dtype == dtype
+    whole = g.run(f, x=np.int64(2))  # as an input, too
+    assert whole.value == pytest.approx(2**0.5 * 2 + 3 - 1 + 4)
+
+
+def test_complex_numbers_pass():
+    g = Graph()
+    x = g.input("x")
+    run = g.run((x * x).named("f"), x=1 + 2j).backward()
+    assert run.value == (1 + 2j) ** 2
+    assert run[x].gradient == 2 * (1 + 2j)
+    assert "-3+4j" in repr(run)
+    assert str(x * np.array(2j)) == "x * 0+2j"
+
+
+def test_a_value_that_is_broadcast_adds():
+    g = Graph()
+    x, row, number = g.input("x"), g.input("row"), g.input("number")
+    f = (x + row) * number
+    run = g.run(f, x=np.ones((2, 3)), row=np.ones(3), number=2.0).backward(np.ones((2, 3)))
+    assert (run[row].patterns, run[number].patterns, run[x].patterns) == (("broadcast adds",), ("broadcast adds",), ())
+    assert run["add1"].patterns == ("add distributes",)
+    np.testing.assert_array_equal(run[row].gradient, [4, 4, 4])
+    assert run[number].gradient == 12
+    alone = g.run(f, x=1.0, row=1.0, number=2.0)
+    assert alone[row].patterns == ()
+
+
+def test_zeros_of_either_sign_are_written_0():
+    g = Graph()
+    run = g.run(g.input("x") * -1.0, x=0.0)
+    assert "-0" not in repr(run)
+
+
+def test_what_a_run_went_through():
+    g = Graph()
+    scores, y = g.input("scores"), g.input("y")
+    loss = ops.squared_error(scores, y, sample_weight=g.input("w"))
+    run = g.run(loss, scores=np.ones((2, 1)), y=np.zeros((2, 1)), w=None)
+    assert [node.name for node in run.nodes] == ["scores", "y", "w", loss.name]
+    assert [node.name for node in run.reads(loss)] == ["scores", "y", "w"]
+    assert not run.went_back
+    assert run.backward().went_back
+    equal = g.run(loss, scores=np.ones((2, 1)), y=np.zeros((2, 1)), w=np.ones(2)).backward()
+    np.testing.assert_array_equal(run[scores].gradient, equal[scores].gradient)  # no weights are equal ones

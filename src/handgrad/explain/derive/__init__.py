@@ -9,7 +9,8 @@ from handgrad.explain.derive.check import DerivationError, prove
 from handgrad.explain.derive.code import module
 from handgrad.explain.derive.derivation import Derivation
 from handgrad.explain.derive.model import lowered
-from handgrad.explain.derive.parse import ExpressionError, parse
+from handgrad.explain.derive.parse import parse
+from handgrad.explain.derive.places import ExpressionError
 from handgrad.explain.derive.program import Program
 from handgrad.layers import L2, Layer, Loss
 

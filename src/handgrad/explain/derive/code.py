@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import textwrap
 from collections.abc import Iterable
 
 from handgrad.explain.derive.functions import helpers_for
@@ -29,12 +30,12 @@ def forward_lines(program: Program) -> list[Line]:
 
 def backward_lines(program: Program) -> list[Line]:
     """The gradient of each name that needs one."""
-    return [(f"d{way.name} = {way.whole.code()}", program.shape(way.name)) for way in program.backward()]
+    return [(f"d{way.name} = {way.whole.code()}", program.shape(way.name)) for way in program.backward]
 
 
 def saved(program: Program, lines: Iterable[Line]) -> list[str]:
     """The arrays of the forward pass that those lines use, in the order in which they arose."""
-    used = set(re.findall(r"\b[A-Za-z_]\w*", "\n".join(code.split(" = ", 1)[1] for code, _ in lines)))
+    used = set(re.findall(r"\b[^\W\d]\w*", "\n".join(code.split(" = ", 1)[1] for code, _ in lines)))
     return [name for name in program.shapes if name in used]
 
 
@@ -69,12 +70,11 @@ def module(program: Program) -> str:
     wanted = [f"d{name}" for name in program.wanted]
     out, inputs = program.output, ", ".join(program.inputs)
     given = ", ".join(f"{name} {show(shape) if shape else 'a number'}" for name, shape in program.inputs.items())
+    lead = expression if len(expression := program.expression.strip()) < 100 and "\n" not in expression else "Of"
     cache = f"({', '.join(kept)}{',' * (len(kept) == 1)})"
     body = [
         f"def forward({inputs}):",
-        f'    """{program.expression.strip() if len(program.expression.splitlines()) == 1 else "See below"}:',
-        f"    {given}.",
-        '    """',
+        *textwrap.wrap(f'"""{lead}: {given}."""', 112, initial_indent=" " * 4, subsequent_indent=" " * 4),
         *commented(lines),
         f"    return {out}, {cache}",
         "",

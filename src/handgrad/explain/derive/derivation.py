@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from handgrad.explain.derive import code
-from handgrad.explain.derive.formula import At, Formula, Name
+from handgrad.explain.derive.formula import At, Formula, Name, added
 from handgrad.explain.derive.matching import Matching, matching
 from handgrad.explain.derive.program import Program, Way
 from handgrad.explain.derive.render import latex, markdown, text
@@ -28,11 +28,12 @@ Item = Equations | Note | Matching
 
 @dataclass(frozen=True)
 class Part:
-    """The gradient of one operand of one step: all that is said of it."""
+    """The gradient of one operand of one step: all that is said of it. whence: "use 1 of 2", where it has several."""
 
     wrt: Name
     shape: Shape
     items: tuple[Item, ...]
+    whence: str = ""
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,6 @@ class Section:
     elements: Equations | None
     where: tuple[Equations, ...]
     source: tuple[str, str] | None  # the op's name, and its own local gradient in LaTeX
-    upstream: Way | None  # where the gradient of the step's result comes from; None for the last, which is given
     parts: tuple[Part, ...]
 
 
@@ -89,7 +89,7 @@ class Derivation:
     @cached_property
     def gradients(self) -> dict[str, str]:
         """Each input's gradient in LaTeX."""
-        found = {way.name: way.whole.latex() for way in self.program.backward()}
+        found = {way.name: way.whole.latex() for way in self.program.backward}
         return {name: found[name] for name in self.program.wanted if name in found}
 
     def __str__(self) -> str:
@@ -106,34 +106,41 @@ class Derivation:
 
 
 def _sections(program: Program) -> Iterator[Section]:
-    ways = {way.name: way for way in program.backward()}
+    ways = {way.name: way for way in program.backward}
     shapes = program.shapes
+    missing = {name: len(way.parts) for name, way in ways.items()}
     for step in reversed(program.steps):
         if step.name != program.output and step.name not in ways:
-            continue
+            continue  # it is data
         rule = step.rule
         element = rule.elements(step)
         formula = rule.formula(step)
         elements = None
-        if element is not None and (step.shape or element != formula):
-            elements = Equations("in elements", (At(step.out, rule.output_indices(step)), element))
+        if element is not None and (step.shape or element.text() != formula.text()):
+            meaning = rule.meaning(step)
+            sides = (At(step.out, rule.output_indices(step)), element, *([meaning] if meaning else []))
+            elements = Equations("in elements", sides)
         where = tuple(Equations("where", (name, extra)) for name, extra, _ in rule.auxiliary(step))
         parts = []
-        for gradient in rule.gradients(step):
-            parts.append(Part(gradient.wrt, shapes[gradient.wrt.name], tuple(_items(gradient))))
+        for gradient in program.gradients[step.name]:
+            wrt, items = gradient.wrt, list(_items(gradient))
+            missing[wrt.name] -= 1
+            if gradient.use and not missing[wrt.name]:
+                items += _copied(ways[wrt.name])
+            whence = f"use {gradient.use} of {len(ways[wrt.name].parts)}" if gradient.use else ""
+            parts.append(Part(wrt, shapes[wrt.name], tuple(items), whence))
         op = rule.op
         source = None if op is None or step.rule.letter == "Z" else (op.name, op.derivative)
         definition = Equations("", (step.out, formula))
-        yield Section(step, definition, elements, where, source, ways.get(step.name), tuple(parts))
+        yield Section(step, definition, elements, where, source, tuple(parts))
 
 
 def _items(gradient: Gradient) -> Iterator[Item]:
     """What is said of one gradient, in order."""
-    mine = gradient.step.gradient_of(gradient.wrt)
+    mine = gradient.mine
     first: Formula | None = None
     for label, (left, *rest) in gradient.equations():
-        head = At(mine, gradient.indices) if isinstance(left, Name) else left
-        yield Equations(label, (head, *rest))
+        yield Equations(label, (left, *rest))
         first = rest[-1]
     if first is None or gradient.whole.text() != first.text():
         yield Equations("as arrays" if gradient.indices else "so", (mine, gradient.whole))
@@ -141,3 +148,10 @@ def _items(gradient: Gradient) -> Iterator[Item]:
     if found is not None:
         yield found
     yield from gradient.notes
+
+
+def _copied(way: Way) -> Iterator[Item]:
+    """Once every use of a name has given its part: their sum."""
+    uses, name = [gradient.mine for gradient in way.parts], way.parts[0].wrt
+    yield Note("a copy adds", (name, f" is used {len(uses)} times, and what each use gives adds up"))
+    yield Equations("so", (way.parts[0].step.gradient_of(name), added(uses), way.whole))

@@ -6,6 +6,7 @@ reads as one would write it.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -48,8 +49,10 @@ class Formula:
                 return -rest
         if isinstance(other, Minus):
             return -(self * other.body)
+        if isinstance(other, Number) and not isinstance(self, Number):  # numbers come first
+            return other * self
         if isinstance(other, Binary) and other.operator == "*" and isinstance(other.left, Number):
-            return other.left * (self * other.right)  # numbers come first
+            return other.left * (self * other.right)
         return Binary("*", self, other)
 
     def __truediv__(self, other: Any) -> Formula:
@@ -89,6 +92,12 @@ class Formula:
         return Binary("==", self, other)
 
 
+def added(terms: Sequence[Formula]) -> Formula:
+    """The sum of all terms, as a tree of little depth: what forks a thousand times is shown without recursion's end."""
+    half = len(terms) // 2
+    return terms[0] if half == 0 else added(terms[:half]) + added(terms[half:])
+
+
 def lift(value: Any) -> Formula:
     """A Python number as a formula."""
     return value if isinstance(value, Formula) else Number(value)
@@ -125,19 +134,16 @@ class Name(Formula):
     single: bool = False
     gradient: bool = False
     objective: str = "L"
+    use: int = 0  # of a gradient with several parts: which of them this is, from 1
 
     def text(self) -> str:
-        return f"d{self.name}" if self.gradient else self.name
+        return f"d{self.name}{_raised(self.use)}" if self.gradient else self.name
 
     def latex(self) -> str:
-        return (
-            rf"\frac{{\partial {self.objective}}}{{\partial {symbol(self.name)}}}"
-            if self.gradient
-            else symbol(self.name)
-        )
+        return _partial(self, symbol(self.name)) if self.gradient else symbol(self.name)
 
     def code(self) -> str:
-        return self.text()
+        return f"d{self.name}" if self.gradient else self.name
 
 
 @dataclass(frozen=True)
@@ -153,7 +159,7 @@ class At(Formula):
 
     def latex(self) -> str:
         element = indexed(self.array.name, self.indices)
-        return rf"\frac{{\partial {self.array.objective}}}{{\partial {element}}}" if self.array.gradient else element
+        return _partial(self.array, element) if self.array.gradient else element
 
 
 @dataclass(frozen=True)
@@ -200,6 +206,8 @@ class Binary(Formula):
 
     def latex(self) -> str:
         if self.operator == "/":
+            if isinstance(self.left, Binary) and self.left.operator == "*" and _is_upstream(self.left.left):
+                return (self.left.left * (self.left.right / self.right)).latex()  # no fraction within a fraction
             return rf"\frac{{{self.left.latex()}}}{{{self.right.latex()}}}"
         left, right = self._sides("latex")
         if self.operator == "**":
@@ -224,7 +232,9 @@ class Binary(Formula):
         at_end = kind != "code" and isinstance(self.right, Total)
         right = COMPARE if at_end else b + (self.operator in ("-", "/", "**") or mixed(self.right))
         left = b + (self.operator == "**" or mixed(self.left))
-        if b > SUM and _ends_in_sum(self.left):
+        if (b > SUM and _ends_in_sum(self.left)) or (
+            kind == "text" and self.operator == "*" and _is_quotient(self.left)
+        ):
             left = ATOM
         return closed(self.left, left, kind), closed(self.right, right, kind)
 
@@ -336,7 +346,28 @@ class Holds(Formula):
 
 
 def _ends_in_sum(part: Formula) -> bool:
-    return isinstance(part, Total) or (isinstance(part, Binary) and _ends_in_sum(part.right))
+    """Whether a sum at the end stands open, so that what follows would seem to belong to it."""
+    if isinstance(part, Total) or not isinstance(part, Binary):
+        return isinstance(part, Total)
+    return isinstance(part.right, Total) or (part.right.binds >= part.binds and _ends_in_sum(part.right))
+
+
+def _is_quotient(part: Formula) -> bool:
+    """a / b, which c after it would seem to divide; 1/m is read as one."""
+    return isinstance(part, Binary) and part.operator == "/" and not (part.left.counts and part.right.counts)
+
+
+def _is_upstream(part: Formula) -> bool:
+    return isinstance(part.array if isinstance(part, At) else part, Name) and part.latex().startswith(r"\frac")
+
+
+def _partial(gradient: Name, by: str) -> str:
+    fraction = rf"\frac{{\partial {gradient.objective}}}{{\partial {by}}}"
+    return rf"\left({fraction}\right)^{{({gradient.use})}}" if gradient.use else fraction
+
+
+def _raised(use: int) -> str:
+    return f"⁽{str(use).translate(str.maketrans('0123456789', '⁰¹²³⁴⁵⁶⁷⁸⁹'))}⁾" if use else ""
 
 
 def closed(part: Formula, tight: int, kind: str) -> str:

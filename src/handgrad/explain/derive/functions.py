@@ -80,7 +80,8 @@ LATEX: dict[str, Writer] = {
         rf"\left({', '.join(args)}\right)"
     ),
     "one_hot": lambda args, options: rf"\operatorname{{onehot}}\left({args[0]}\right)",
-    "log_sum_exp": lambda args, options: rf"\ln \sum_j e^{{{args[0]}_j}}",
+    "log_sum_exp": lambda args, options: rf"\operatorname{{logsumexp}}\left({args[0]}\right)",
+    "leaky_relu": lambda args, options: rf"\operatorname{{leaky-relu}}\left({args[0]}\right)",
     "softplus": lambda args, options: rf"\ln\left(1 + e^{{{args[0]}}}\right)",
     "clip": lambda args, options: rf"\max\left({args[1]}, \min\left({args[2]}, {args[0]}\right)\right)",
     "where": lambda args, options: rf"\operatorname{{where}}\left({', '.join(args)}\right)",

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 from handgrad.errors import DTypeError, ShapeError, UnsupportedError
+from handgrad.explain.derive.graphs import layers_from_the_input, write_graph
 from handgrad.explain.derive.parse import parse
 from handgrad.explain.derive.program import Program
 from handgrad.explain.derive.shapes import Shape, flattened, shape_of
@@ -30,7 +31,9 @@ from handgrad.layers import (
 from handgrad.layers import loss as loss_of
 from handgrad.layers.activations import ACTIVATIONS
 from handgrad.layers.gated import Gated
-from handgrad.models import Residual, Sequential
+from handgrad.layers.losses import LOSSES
+from handgrad.models import Graph, Residual, Sequential
+from handgrad.models.container import Container
 
 GATES: dict[type[Layer], str] = {GLU: "sigmoid", SwiGLU: "swish", Bilinear: "identity", ReGLU: "relu", GEGLU: "gelu"}
 PLAIN = {kind for kind in ACTIVATIONS.values() if kind is not Identity}
@@ -68,7 +71,7 @@ def lowered(target: Layer | Loss, loss: Any, regularizer: L2 | None, shapes: Map
     if unknown := sorted(shapes.keys() - {"X"}):
         raise ShapeError(f"a layer's own shapes are known; only X can be given, got {unknown[0]}")
     given = shape_of("X", shapes["X"]) if "X" in shapes else ("m", *sample_shape(target))
-    written = write(target, given, single=not isinstance(target, Sequential | Residual))
+    written = write(target, given, single=not isinstance(target, Container))
     title = repr(target)
     if loss is not None:
         made = loss_of(loss)
@@ -77,7 +80,11 @@ def lowered(target: Layer | Loss, loss: Any, regularizer: L2 | None, shapes: Map
         title = f"{title} with {made!r}" + (f" and {regularizer!r}" if regularizer else "")
     elif regularizer is not None:
         raise DTypeError("regularizer is added to a loss; give the loss too")
-    return parse(written.expression, written.shapes, written.masks), title
+    meanings = {
+        mask: f"1 / (1 - {rate:g}) where Dropout keeps an element of {array}, 0 where it drops it"
+        for mask, (rate, array) in written.masks.items()
+    }
+    return parse(written.expression, written.shapes, written.masks, meanings), title
 
 
 def sample_shape(model: Layer) -> Shape:
@@ -98,6 +105,9 @@ def leaves(layer: Layer) -> Iterator[Layer]:
             yield from leaves(child)
     elif isinstance(layer, Residual):
         yield from leaves(layer.layer)
+    elif isinstance(layer, Graph):
+        for child in layers_from_the_input(layer):
+            yield from leaves(child)
     else:
         yield layer
 
@@ -113,7 +123,16 @@ def write(model: Layer, given: Shape, single: bool = False, training: bool = Tru
         writer.say("Y", f"identity({out})")
         out = "Y"
     writer.written.output = out
-    return writer.written
+    return _in_the_models_order(writer.written, model)
+
+
+def _in_the_models_order(written: Written, model: Layer) -> Written:
+    """The parameters as the model draws them. A graph may have some that its output does not need."""
+    for name in model.parameters():
+        if name not in written.parameters:
+            raise UnsupportedError(f"parameter {name!r} has no part in the output of {model!r}: it cannot be written")
+    written.parameters = {name: written.parameters[name] for name in model.parameters()}
+    return written
 
 
 class _Writer:
@@ -135,6 +154,8 @@ class _Writer:
         if isinstance(layer, Residual):
             inner = self.layer(layer.layer, x, f"{place}layer.")
             return self.say(self.name("R"), f"{x} + {inner}", self.ranks[x], "Residual: what goes around is added")
+        if isinstance(layer, Graph):
+            return write_graph(self, layer, x, place)
         kind = type(layer)
         if kind is Identity and not self.single:
             return x
@@ -245,7 +266,9 @@ def add_loss(written: Written, loss: Loss, regularizer: L2 | None, scores: Shape
 
 
 def call(loss: Loss, scores: str) -> str:
-    """The loss as an expression of scores and y."""
+    """The loss as an expression of scores and y. Raises UnsupportedError for one of the caller's own."""
+    if type(loss) not in LOSSES.values():
+        raise UnsupportedError(f"{type(loss).__name__} is no loss of the library: it cannot be written")
     options = "".join(f", {f.name}={getattr(loss, f.name)!r}" for f in fields(loss))  # type: ignore[arg-type]
     return f"{loss.op.name}({scores}, y{options})"
 

@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 import ast
+import itertools
+import math
 import operator
+import unicodedata
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from difflib import get_close_matches
 from typing import Any, NoReturn
 
 from handgrad.errors import HandgradError, ShapeError
 from handgrad.explain.derive.formula import Name, Number
 from handgrad.explain.derive.functions import CODE, HELPERS
+from handgrad.explain.derive.meanings import MEANINGS, Put, meant
+from handgrad.explain.derive.places import NOWHERE, ExpressionError, Place, fail
 from handgrad.explain.derive.program import Program
 from handgrad.explain.derive.rules import RULES, Operand, Rule, Step
-from handgrad.explain.derive.rules.losses import ScoreLoss
+from handgrad.explain.derive.rules.losses import Classes, ScoreLoss
 from handgrad.explain.derive.rules.products import Product
 from handgrad.explain.derive.shapes import Misfit, Shape, product, shape_of, show
 
 LETTERS = "ijklpqrstuvabcdefgh"
+DEEPEST = 200  # levels of an expression, each a call within another's
 
 OPERATORS: dict[type, tuple[str, Callable[[Any, Any], Any]]] = {
     ast.Add: ("add", operator.add),
@@ -27,40 +34,28 @@ OPERATORS: dict[type, tuple[str, Callable[[Any, Any], Any]]] = {
     ast.Pow: ("power", operator.pow),
 }
 
-# Functions that stand for others: name -> (arguments, expression). An argument with ? may be left out.
-MEANINGS = {
-    "matmul": "x y: x @ y",
-    "add": "x y: x + y",
-    "subtract": "x y: x - y",
-    "multiply": "x y: x * y",
-    "divide": "x y: x / y",
-    "power": "x y: x ** y",
-    "negative": "x: -x",
-    "silu": "x: swish(x)",
-    "linear": "x w b?: x @ w + b",
-    "layer_norm": "x scale shift: normalize(x) * scale + shift",
-    "glu": "x v w b? c?: (x @ v + b) * sigmoid(x @ w + c)",
-    "swiglu": "x v w b? c?: (x @ v + b) * swish(x @ w + c)",
-    "bilinear": "x v w b? c?: (x @ v + b) * (x @ w + c)",
-    "reglu": "x v w b? c?: (x @ v + b) * relu(x @ w + c)",
-    "geglu": "x v w b? c?: (x @ v + b) * gelu(x @ w + c)",
-}
 ARITY = {name: 2 if isinstance(rule, ScoreLoss) or name == "maximum" else 1 for name, rule in RULES.items()}
 FUNCTIONS = sorted({*RULES, *MEANINGS} - {"transpose"})
-RESERVED = {*FUNCTIONS, *HELPERS, *CODE, "np", "math", "cache", "forward", "backward"}
+OPTIONS: dict[Any, str] = {bool: "True or False", int | float: "a number", str: "a word"}
+GATED = {name for name, meaning in MEANINGS.items() if meaning.count("x @") > 1}
+PARTS = "give parts of it names, as in A = tanh(X); B = A * X"
+RESERVED = {*FUNCTIONS, *HELPERS, *CODE, "np", "math", "len", "cache", "forward", "backward"}
 
 
-class ExpressionError(HandgradError, ValueError):
-    """An expression that derive cannot read: the message shows it, with the place marked."""
-
-
-def parse(expression: str, shapes: Mapping[str, Any], data: Iterable[str] = ()) -> Program:
+def parse(
+    expression: str, shapes: Mapping[str, Any], data: Iterable[str] = (), meanings: Mapping[str, str] | None = None
+) -> Program:
     """The expression as steps. shapes: of every array in it. data: names of arrays that no gradient is taken by.
 
-    Raises ExpressionError for a syntax error, an unknown name or function; ShapeError for shapes that do not fit.
+    meanings: what such an array is, in words. Raises ExpressionError for a syntax error, an unknown name or function;
+    ShapeError for shapes that do not fit.
     """
-    inputs = {name: shape_of(name, given) for name, given in shapes.items()}
-    return _Reader(expression, inputs, frozenset(data)).program()
+    # as Python reads names: of several signs that look alike, one
+    inputs = {unicodedata.normalize("NFKC", name): shape_of(name, given) for name, given in shapes.items()}
+    try:
+        return replace(_Reader(expression, inputs, frozenset(data)).program(), meanings=dict(meanings or {}))
+    except RecursionError:  # called from so deep that fewer levels are left
+        fail(f"the expression has too many levels: {PARTS}", expression.splitlines(), NOWHERE)
 
 
 class _Reader:
@@ -78,10 +73,13 @@ class _Reader:
         except SyntaxError as error:
             column, end = (error.offset or 1) - 1, (error.end_offset or 0) - 1
             self._fail(f"the expression is not Python: {error.msg}", (error.lineno or 1, column, max(end, column + 1)))
+        except (RecursionError, MemoryError):
+            self._fail(f"the expression has more than {DEEPEST} levels: {PARTS}", NOWHERE)
+        self._check_depth()
         self.data = data | self._targets()
         self.needed = {name: name not in self.data for name in inputs}
         taken = self._names()
-        self.letters = "".join(letter for letter in LETTERS if letter not in taken)
+        self.letters = tuple(name for name in (*LETTERS, *(f"i{k}" for k in range(1, 99))) if name not in taken)
         self.objective = "J" if "L" in taken else "L"
         self.taken = taken | RESERVED
 
@@ -91,7 +89,9 @@ class _Reader:
             self._fail('the expression is empty; expected one such as "Z = X @ W + b"', (1, 0, 1))
         for name in self.inputs:
             if not name.isidentifier() or name in RESERVED:
-                raise ExpressionError(f"{name!r} cannot be the name of an array: it is taken, or no name in Python")
+                self._fail(
+                    f"{name!r} cannot be the name of an array: it is taken, or no name in Python", self._of(name)
+                )
         for statement in self.tree.body:
             output = self._statement(statement)
         for name in self.inputs:
@@ -101,11 +101,35 @@ class _Reader:
             self._fail("the last statement must work something out", self._place(self.tree.body[-1]))
         for name in self.shapes:
             if f"d{name}" in self.shapes:
-                self._fail(f"d{name} would be the gradient of {name}: give it another name", (1, 0, 0))
+                self._fail(f"d{name} would be the gradient of {name}: give it another name", self._of(f"d{name}"))
         if not any(self.needed[name] for name in self.inputs):
-            self._fail("there is nothing to take a gradient by", (1, 0, 0))
-        steps = tuple(step for step in self.steps)
-        return Program(self.expression, self.inputs, steps, output, self.data & self.inputs.keys(), self.objective)
+            self._fail("there is nothing to take a gradient by", NOWHERE)
+        self._check_uses(output)
+        data = self.data & self.inputs.keys()
+        return Program(self.expression, self.inputs, tuple(self.steps), output, data, self.objective)
+
+    def _check_depth(self) -> None:
+        level: list[ast.AST] = [self.tree]
+        for _ in range(DEEPEST):
+            level = [child for node in level for child in ast.iter_child_nodes(node)]
+        if places := [self._place(node) for node in level if isinstance(node, ast.expr)]:
+            self._fail(f"the expression has more than {DEEPEST} levels: {PARTS}", places[0])
+
+    def _check_uses(self, output: str) -> None:
+        """Every step leads to the output, and labels stand in losses alone."""
+        reached = {output}
+        for step in reversed(self.steps):
+            if step.name not in reached:
+                self._fail(f"the last statement does not depend on {step.name}: leave it out", step.place)
+            reached |= {operand.array.name for operand in step.operands if isinstance(operand.array, Name)}
+        labels = set()
+        for step in self.steps:
+            if isinstance(step.rule, Classes) and step.operands[0].shape != step.operands[1].shape:
+                labels.add(step.operands[1].array)
+        for step in self.steps:
+            for operand in step.operands[2 if isinstance(step.rule, Classes) else 0 :]:
+                if operand.array in labels:
+                    self._fail(f"{operand.array.text()} holds labels, which stand in a loss alone", step.place)
 
     # statements and expressions
 
@@ -139,7 +163,7 @@ class _Reader:
         if isinstance(node, ast.Name):
             return self._known(node)
         if isinstance(node, ast.Constant) and isinstance(node.value, int | float) and not isinstance(node.value, bool):
-            return Operand(Number(node.value), needed=False)
+            return self._number(lambda: node.value, node)
         if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
             body = self._visit(node.operand)
             if isinstance(body.array, Number):
@@ -182,11 +206,18 @@ class _Reader:
         if kind == "add" and (terms := self._terms(node.left, x, y)):
             return self._step(kind, terms, {}, node, name)
         if isinstance(x.array, Number) and isinstance(y.array, Number):
-            try:
-                return Operand(Number(compute(x.array.value, y.array.value)), needed=False)
-            except (ArithmeticError, TypeError) as error:
-                self._fail(f"this number cannot be worked out: {error}", self._place(node))
+            a, b = float(x.array.value), float(y.array.value)  # whole numbers of Python's would have no largest
+            return self._number(lambda: compute(a, b), node)
         return self._step(kind, [x, y], {}, node, name)
+
+    def _number(self, value: Callable[[], Any], node: ast.AST) -> Operand:
+        try:
+            found = value()
+            if isinstance(found, complex) or not math.isfinite(found):
+                self._fail(f"this number is not finite and real: {found}", self._place(node))
+        except (ArithmeticError, TypeError) as error:
+            self._fail(f"this number cannot be worked out: {error.args[-1]}", self._place(node))
+        return Operand(Number(found), needed=False)
 
     def _terms(self, left: ast.expr, x: Operand, y: Operand) -> list[Operand]:
         """The terms of a + b + c, all of one shape, as one step; empty where they are none."""
@@ -249,31 +280,39 @@ class _Reader:
         if len(extra) > len(names):
             self._fail(f"{function} takes no further arguments", self._place(extra[len(names)]))
         for keyword in node.keywords:
+            if keyword.arg is None:
+                self._fail("an option is written name=value", self._place(keyword.value))
             if keyword.arg not in names:
                 self._fail(f"{function} has no option {keyword.arg}; it has {names}", self._place(keyword.value))
             given[str(keyword.arg)] = keyword.value
         options = dict(rule.options)
         for key, value in given.items():
             try:
-                options[key] = ast.literal_eval(value)
+                found = ast.literal_eval(value)
             except ValueError:
                 self._fail(f"the option {key} must be a plain value", self._place(value))
+            if isinstance(found, list):
+                found = tuple(found)
+            default = rule.options[key]
+            kind = next((kind for kind in OPTIONS if isinstance(default, kind)), None)
+            if kind and (not isinstance(found, kind) or isinstance(found, bool) != isinstance(default, bool)):
+                self._fail(f"the option {key} must be {OPTIONS[kind]}, got {found!r}", self._place(value))
+            options[key] = found
         return options
 
     def _meant(self, node: ast.Call, function: str) -> ast.expr:
         """The expression that a function stands for, with its arguments put in their places."""
-        heads, _, body = MEANINGS[function].partition(": ")
-        names = heads.split()
+        names, body = meant(function)
         if not sum("?" not in name for name in names) <= len(node.args) <= len(names):
-            self._fail(f"{function} takes {heads}, got {len(node.args)} arguments", self._place(node))
+            self._fail(f"{function} takes {' '.join(names)}, got {len(node.args)} arguments", self._place(node))
         if node.keywords:
             self._fail(f"{function} takes no options here", self._place(node.keywords[0].value))
         given: dict[str, ast.expr] = dict(zip([name.strip("?") for name in names], node.args, strict=False))
-        if body.count("x @") > 1 and not isinstance(node.args[0], ast.Name):
+        if function in GATED and not isinstance(node.args[0], ast.Name):
             operand = self._visit(node.args[0])  # once, though it is used twice
             assert isinstance(operand.array, Name)
             given["x"] = ast.copy_location(ast.Name(operand.array.name), node.args[0])
-        tree = _Put(given, node).visit(ast.parse(body, mode="eval").body)
+        tree: ast.expr = Put(given, node).visit(body)
         return tree
 
     # steps
@@ -288,11 +327,15 @@ class _Reader:
             shapes = ", ".join(
                 f"{operand.array.text()} is {show(operand.shape)}" for operand in operands if operand.shape
             )
-            self._fail(f"{error} ({shapes})", place, ShapeError)
+            self._fail(f"{error} ({shapes})" if shapes else str(error), place, ShapeError)
         if name is None:
             name = self._fresh(rule.letter if not isinstance(rule, Product) else "Z", shape)
-        self.steps.append(Step(name, rule, tuple(operands), options, shape, self.letters, self.objective))
-        for extra, _, of_extra in rule.auxiliary(self.steps[-1]):
+        step = Step(name, rule, tuple(operands), options, shape, self.letters, self.objective, place=place)
+        tails = (f"{rule.tail(name)}{k or ''}" for k in itertools.count())
+        extras = (replace(step, tail=tail) for tail in tails)
+        step = next(s for s in extras if all(extra.name not in self.taken for extra, _, _ in rule.auxiliary(s)))
+        self.steps.append(step)
+        for extra, _, of_extra in rule.auxiliary(step):
             self.taken.add(extra.name)
             self.shapes[extra.name], self.needed[extra.name] = of_extra, False
         self.shapes[name] = shape
@@ -303,7 +346,7 @@ class _Reader:
 
     def _fresh(self, letter: str, shape: Shape) -> str:
         letter = letter if len(shape) > 1 or len(letter) > 1 else letter.lower()
-        names = [letter, *(f"{letter}{i}" for i in range(1, 10_000))]
+        names = (f"{letter}{i}" if i else letter for i in itertools.count())
         return next(name for name in names if name not in self.taken and f"d{name}" not in self.taken)
 
     # what stands in the expression
@@ -329,38 +372,16 @@ class _Reader:
         close = get_close_matches(name, list(names), n=1)
         return f"; did you mean {close[0]}?" if close else ""
 
-    def _place(self, node: ast.AST) -> tuple[int, int, int]:
+    def _of(self, name: str) -> Place:
+        """Where a name stands first."""
+        found = [node for node in ast.walk(self.tree) if isinstance(node, ast.Name) and node.id == name]
+        return self._place(found[0]) if found else NOWHERE
+
+    def _place(self, node: ast.AST) -> Place:
         line = getattr(node, "lineno", 1)
         source = self.lines[line - 1].encode()
         end = node.end_col_offset if getattr(node, "end_lineno", line) == line else len(source)  # type: ignore[attr-defined]
         return line, len(source[: node.col_offset].decode()), len(source[:end].decode())  # type: ignore[attr-defined]
 
-    def _fail(self, message: str, place: tuple[int, int, int], kind: type[HandgradError] = ExpressionError) -> NoReturn:
-        line, column, end = place
-        shown = self.lines[line - 1]
-        marks = " " * column + "^" * max(1, end - column) if end else ""
-        raise kind("\n    ".join([message, shown, *([marks] if marks else [])])) from None
-
-
-class _Put(ast.NodeTransformer):
-    """Puts arguments in the places of names; a term whose name was left out is dropped from its sum."""
-
-    def __init__(self, given: Mapping[str, ast.expr], like: ast.Call):
-        self.given, self.like = given, like
-
-    def visit_Name(self, node: ast.Name) -> ast.expr:
-        return self.given.get(node.id, ast.copy_location(ast.Name(node.id), self.like))
-
-    def visit_Call(self, node: ast.Call) -> ast.expr:
-        return self._here(ast.Call(ast.Name(node.func.id), [self.visit(part) for part in node.args], []))  # type: ignore[attr-defined]
-
-    def visit_BinOp(self, node: ast.BinOp) -> ast.expr:
-        if isinstance(node.right, ast.Name) and node.right.id not in self.given:
-            return self.visit(node.left)
-        return self._here(ast.BinOp(self.visit(node.left), node.op, self.visit(node.right)))
-
-    def visit_UnaryOp(self, node: ast.UnaryOp) -> ast.expr:
-        return self._here(ast.UnaryOp(node.op, self.visit(node.operand)))
-
-    def _here(self, node: ast.expr) -> ast.expr:
-        return ast.copy_location(node, self.like)
+    def _fail(self, message: str, place: Place, kind: type[HandgradError] = ExpressionError) -> NoReturn:
+        fail(message, self.lines, place, kind)

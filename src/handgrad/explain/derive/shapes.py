@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -11,8 +10,7 @@ from handgrad.errors import ShapeError
 
 Dim = str | int
 Shape = tuple[Dim, ...]
-
-_DIM = re.compile(r"\d+|[A-Za-z_]\w*(\*[A-Za-z_]\w*)*")
+AXES = 8  # of an array, at most
 
 
 class Misfit(ValueError):
@@ -29,10 +27,17 @@ def shape_of(name: str, given: Any) -> Shape:
         raise ShapeError(f'{name} must have a shape such as "m n_in", or "" for a number, got {given!r}')
     dims = []
     for word in words:
-        if isinstance(word, bool) or not _DIM.fullmatch(str(word)) or str(word) == "0":
+        if isinstance(word, bool) or not _is_length(str(word)):
             raise ShapeError(f"{name}: a length must be a name or a number of at least 1, got {word!r} in {given!r}")
-        dims.append(int(word) if str(word).isdigit() else str(word))
+        dims.append(int(word) if str(word).isdecimal() else str(word))
+    if len(dims) > AXES:
+        raise ShapeError(f"{name} may have at most {AXES} axes, got {len(dims)} in {given!r}")
     return tuple(dims)
+
+
+def _is_length(word: str) -> bool:
+    """A number of at least 1, or names with * between them."""
+    return int(word) > 0 if word.isdecimal() else all(part.isidentifier() for part in word.split("*"))
 
 
 def show(shape: Shape) -> str:
@@ -71,9 +76,11 @@ def flattened(dims: Shape) -> Dim:
     return "*".join(map(str, dims))
 
 
-def sizes(shape: Shape, lengths: Mapping[str, int]) -> tuple[int, ...]:
-    """The shape in numbers, by the length of each name."""
-    return tuple(n if isinstance(n, int) else math.prod(lengths[part] for part in n.split("*")) for n in shape)
+def sizes(shape: Shape, lengths: Mapping[Dim, int]) -> tuple[int, ...]:
+    """The shape in numbers, by the length of each name; a number may have another put in its place, too."""
+    return tuple(
+        lengths.get(n, n) if isinstance(n, int) else math.prod(lengths[part] for part in n.split("*")) for n in shape
+    )
 
 
 def names_in(shape: Shape) -> list[str]:

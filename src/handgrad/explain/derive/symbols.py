@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 import re
+import unicodedata
 
-GREEK = ("alpha", "beta", "gamma", "delta", "epsilon", "lambda", "mu", "sigma", "tau", "theta", "phi", "rho", "eta")
+SMALL = (
+    *("alpha", "beta", "gamma", "delta", "epsilon", "zeta", "eta", "theta", "iota", "kappa", "lambda", "mu"),
+    *("nu", "xi", "pi", "rho", "sigma", "tau", "upsilon", "phi", "chi", "psi", "omega"),
+)
+CAPITAL = ("Gamma", "Delta", "Theta", "Lambda", "Xi", "Pi", "Sigma", "Phi", "Psi", "Omega")  # that LaTeX has
+GREEK = {name: unicodedata.lookup(f"Greek small letter {name}".replace("mb", "m")) for name in SMALL}
+GREEK |= {name: GREEK[name.lower()].upper() for name in CAPITAL}
 
 
 def symbol(name: str) -> str:
@@ -15,19 +23,26 @@ def symbol(name: str) -> str:
     return f"{base}_{{{index}}}" if index else base
 
 
+@functools.cache
 def parts(name: str) -> tuple[str, str]:
     """(base, subscript) of a name, both in LaTeX; the subscript may be empty."""
-    for word in GREEK:
-        if re.fullmatch(rf"{word}(_?\d*)", name):
-            return rf"\{word}" if word != "epsilon" else r"\varepsilon", name[len(word) :].strip("_")
+    for word, letter in GREEK.items():
+        if found := re.fullmatch(rf"(?:{word}|{letter})_?(\d*)", name):
+            return rf"\{word}" if word != "epsilon" else r"\varepsilon", found[1]
     head, _, tail = name.partition("_")
     match = re.fullmatch(r"([A-Za-z])([a-z]?\d*)", head)
     if match:
         base, small = match.groups()
     else:
-        base, small = rf"\mathrm{{{head}}}" if head else r"\_", ""
+        base, small = upright(head) if head else r"\text{\textunderscore}", ""
     indices = [part for part in (small, *tail.split("_")) if part]
-    return base, ",".join(rf"\mathrm{{{part}}}" if len(part) > 1 and part.isalpha() else part for part in indices)
+    plain = re.compile(r"[A-Za-z]?\d*", re.ASCII)
+    return base, ",".join(part if plain.fullmatch(part) else upright(part) for part in indices)
+
+
+def upright(word: str) -> str:
+    """A word in LaTeX, in letters that are no product of variables."""
+    return rf"\mathrm{{{word}}}" if word.isascii() else rf"\text{{{word}}}"
 
 
 def indexed(name: str, indices: tuple[str, ...]) -> str:
@@ -40,5 +55,5 @@ def indexed(name: str, indices: tuple[str, ...]) -> str:
 
 def operator_name(function: str) -> str:
     """A function's name in LaTeX."""
-    name = function.replace("_", r"\_")
+    name = function.replace("_", "-")
     return rf"\operatorname{{{name}}}"

@@ -12,7 +12,7 @@ from handgrad.explain.jacobians.complex_step import PIECEWISE_LINEAR, STEP, movi
 from handgrad.layers import L2, Layer, Loss, Parameters
 from handgrad.layers import loss as loss_of
 from handgrad.models import Graph
-from handgrad.ops.arrays import Array
+from handgrad.ops.arrays import Array, floating
 
 
 def gauss_newton_vp(
@@ -90,6 +90,7 @@ def _checked(
             raise DeviceError(f"{name} must be a NumPy array, got {type(array).__name__}")
     if missing := sorted(specs.keys() - params.keys()):
         raise ParameterError(f"params has no {missing[0]!r}; it has {sorted(params)}")
+    floating(x=x, **{name: arrays[name] for name in specs})
     empty = Parameters(specs, np.zeros(sum(int(np.prod(spec.shape)) for spec in specs.values())))
     given = empty.pack({name: np.asarray(array, np.float64) for name, array in arrays.items()})
     if isinstance(v, Mapping):
@@ -111,5 +112,5 @@ def _result(
     if regularizer is not None:  # its gradient is linear, so that its Hessian times v is its gradient at v
         for name, part in regularizer.value_and_grad(v)[1].items():
             product[name][...] += part
-    dtype = np.result_type(*(array.dtype for array in params.values())) if params else np.float64
+    dtype = np.result_type(*(params[name].dtype for name in given)) if given else np.float64
     return product.like(product.flat.astype(dtype))

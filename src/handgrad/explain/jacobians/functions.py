@@ -29,7 +29,7 @@ def jacobian(
     At a kink the derivative is the one the op declares there.
     """
     found = target_of(target, inputs, {**keywords, **(hyper or {})})
-    if isinstance(wrt, int | str):
+    if not isinstance(wrt, Sequence) or isinstance(wrt, str):
         return found.jacobian(found.name(wrt))
     return tuple(found.jacobian(found.name(each)) for each in wrt)
 

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
+
+import numpy as np
 
 from handgrad.errors import DTypeError, ParameterError, ValueRangeError
 from handgrad.explain.jacobians.models import model_jacobian
@@ -28,9 +31,9 @@ class Target(ABC):
     def name(self, wrt: Any) -> str:
         """An input's name from its name or number. Raises ValueRangeError for one there is not."""
         names = list(self.inputs)
-        if isinstance(wrt, int) and not isinstance(wrt, bool) and 0 <= wrt < len(names):
-            return names[wrt]
-        if wrt in names:
+        if isinstance(wrt, int | np.integer) and not isinstance(wrt, bool) and 0 <= wrt < len(names):
+            return names[int(wrt)]
+        if isinstance(wrt, str) and wrt in names:
             return str(wrt)
         raise ValueRangeError(f"wrt must be one of {names} or its number, got {wrt!r}")
 
@@ -133,6 +136,4 @@ def _of_model(model: Layer, args: Sequence[Any], keywords: dict[str, Any]) -> Ta
 
 def _fresh(keywords: dict[str, Any]) -> dict[str, Any]:
     """The keywords with a generator that starts where the given one did, so that dropout draws the same again."""
-    import copy
-
-    return {**keywords, "rng": one_stream(copy.deepcopy(keywords.get("rng")))}
+    return {**keywords, "rng": one_stream(deepcopy(keywords.get("rng")))}

@@ -76,12 +76,14 @@ def write_source(
     )
     text = source(plan)
     if path is not None:
-        Path(path).write_text(text)
+        Path(path).write_text(text, encoding="utf-8")
     return text
 
 
 def _sample(model: Layer, sample: tuple[int, ...] | None) -> Shape:
     if sample is not None:
+        if not isinstance(sample, tuple | list):
+            raise DTypeError(f"sample must be the shape of one sample, such as (28, 28), got {sample!r}")
         shape = tuple(whole("sample", n) for n in sample)
         model.output_shape(shape)
         return shape
@@ -92,6 +94,8 @@ def _sample(model: Layer, sample: tuple[int, ...] | None) -> Shape:
 
 
 def _values(params: Mapping[str, Any], specs: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, np.ndarray]:
+    if not isinstance(params, Mapping):
+        raise DTypeError(f"params must be parameters as model.init gives, got {type(params).__name__}")
     if params.keys() != specs.keys():
         missing, unknown = sorted(specs.keys() - params.keys()), sorted(params.keys() - specs.keys())
         raise ParameterError(f"params do not match the model's: missing {missing}, unknown {unknown}")
@@ -100,5 +104,7 @@ def _values(params: Mapping[str, Any], specs: Mapping[str, Any], names: Mapping[
         array = np.asarray(params[name], dtype=np.float64)
         if array.shape != spec.shape:
             raise ShapeError(f"{name!r} must have shape {spec.shape}, got {array.shape}")
+        if not np.all(np.isfinite(array)):
+            raise ValueRangeError(f"{name!r} must hold finite numbers to be written")
         values[names[name]] = array
     return values

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from handgrad.models.graph.nodes import CONSTANT, LAYER, OP, Node
+from handgrad.models.graph.plan import way
 
 # sign and precedence, as Python has them
 INFIX = {"add": ("+", 1), "subtract": ("-", 1), "multiply": ("*", 2), "divide": ("/", 2), "matmul": ("@", 2)}
@@ -13,18 +14,23 @@ DEEPEST, WIDEST = 8, 100  # levels and characters of an expression; what lies de
 BEGIN, END = "\0", "\1"
 
 
-def expression(node: Node) -> str:
+def expression(node: Node, widest: int = WIDEST) -> str:
     """The node as an expression of its inputs, such as "(x + y) * z"; parts that lie deep stand by their names."""
     for depth in range(DEEPEST, 0, -1):
         text = _written(node, depth, 0, None)
-        if len(text) <= WIDEST:
+        if len(text) <= widest:
             break
     return text
 
 
 def marked(output: Node, place: Node) -> str:
-    """Two lines: the expression of `output`, or of `place` where that is too far within, and a mark under `place`."""
-    for root in (output, place):
+    """Two lines: the expression of `output`, and a mark under `place`.
+
+    Where that lies too deep within, its own expression, or for an input that of the first node that reads it.
+    """
+    nodes = output.graph.nodes
+    near = place if place.kind in (OP, LAYER) else nodes[[*way(nodes, place.index, output.index), place.index][1]]
+    for root in (output, near, place):
         for depth in range(DEEPEST, 0, -1):
             text = _written(root, depth, 0, place)
             if len(text) <= WIDEST + 2 and BEGIN in text:
@@ -78,8 +84,13 @@ def constant_text(value: Any) -> str:
         return f"{value:g}"
     shape = getattr(value, "shape", None)
     if shape is not None:
-        return f"{float(value):g}" if shape == () else f"array{tuple(shape)}"
+        return f"{value[()]:g}" if shape == () else f"array{tuple(shape)}"
     return _short(repr(value), "[...]")
+
+
+def shortened(text: str) -> str:
+    """The text's first 60 characters."""
+    return text if len(text) <= 60 else f"{text[:60]}..."
 
 
 def _short(text: str, otherwise: str) -> str:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from handgrad.errors import DTypeError, ParameterError, ShapeError, ValueRangeError
+from handgrad.errors import DTypeError, ParameterError, ShapeError, UnsupportedError, ValueRangeError
 from handgrad.initializers import Initializer, initializer
 from handgrad.layers.base import Gradients, Layer, Shape, Visit
 from handgrad.layers.parameters import Parameter
 from handgrad.models.container import Container
+from handgrad.models.graph.calls import constant_value, placed_arguments, with_constants
 from handgrad.models.graph.expression import expression, marked
 from handgrad.models.graph.inputs import given_inputs, listed
 from handgrad.models.graph.nodes import CONSTANT, INPUT, LAYER, OP, PARAMETER, Node
@@ -20,13 +21,13 @@ from handgrad.models.graph.passes import (
     forward_pass,
     layer_backward,
     layer_sample_gradients,
-    no_parameter_nodes,
+    mixing,
     tangent_pass,
 )
 from handgrad.models.graph.plan import Plan, plan_of, way
 from handgrad.models.graph.run import Run
 from handgrad.models.graph.shapes import output_shape
-from handgrad.ops.arrays import Array, namespace_of, operand
+from handgrad.ops.arrays import Array, namespace_of
 from handgrad.ops.base import Cache, Op
 
 RESERVED = ("train", "rng")  # keywords of run
@@ -44,7 +45,8 @@ class Graph(Container):
 
     With one input a graph is a layer, which nests and trains: its output is the one node that no other reads, or the
     one given to `output`. A layer's parameters are named after its node, "linear1.weight", and `parameter` makes one
-    for ops to read. Running a graph changes nothing in it, so that threads may share one; building it is for one.
+    for ops to read. Running a graph changes nothing in it, so that threads may share one; building it is for one, and
+    is done before the graph is placed in another model.
     """
 
     def __init__(self) -> None:
@@ -63,14 +65,16 @@ class Graph(Container):
 
     def constant(self, value: Any, name: str | None = None) -> Node:
         """A fixed number or array. Numbers in an expression become constants by themselves."""
-        value = value if isinstance(value, int | float) else operand(value)
+        value = constant_value(value, "a constant" if name is None else f"constant {name!r}")
         return self._add(CONSTANT, name, "constant", value=value, expressed=name is not None)
 
     def parameter(
         self, name: str, shape: tuple[int, ...], init: str | Initializer = "he_normal", decays: bool = True
     ) -> Node:
         """An array that is trained, for ops to read: a weight with no layer around it. decays: whether L2 pulls it."""
-        spec = Parameter(tuple(shape), initializer(init), decays)
+        if not isinstance(shape, tuple | list) or not all(isinstance(n, int | np.integer) and n > 0 for n in shape):
+            raise ShapeError(f"shape of parameter {name!r} must be whole numbers of at least 1, got {shape!r}")
+        spec = Parameter(tuple(map(int, shape)), initializer(init), decays)
         if name in self._specs:
             raise ValueRangeError(f"name must be new, but there is a parameter {name!r} already")
         node = self._add(PARAMETER, name, value=spec, expressed=True)
@@ -80,29 +84,27 @@ class Graph(Container):
     def apply(self, function: Op | Layer, *args: Any, name: str | None = None, **hyper: Any) -> Node:
         """The op or layer on nodes, numbers and arrays: what `function(*args)` does, with a name for the new node."""
         if isinstance(function, Layer):
-            if len(args) != 1 or hyper:
-                raise ValueRangeError(f"{function!r} takes one node and no options, got {len(args)} and {list(hyper)}")
+            if len(args) != 1 or args[0] is None or hyper:
+                raise ValueRangeError(f"{function!r} takes one node and no options, got {args} and {hyper}")
             self._refuse_itself(function)
             kind, default = LAYER, type(function).__name__.lower()
         elif isinstance(function, Op):
             kind, default = OP, function.name
-            given = dict(zip(function.inputs, args, strict=False))
-            if twice := [key for key in given if key in hyper]:
-                raise ValueRangeError(f"{function!r} was given {twice[0]} twice")
-            missing = function.inputs[len(args) :]
-            by_name = [key for key in missing if key in hyper]
-            if by_name:  # an input given by name stands at its place
-                last = missing.index(by_name[-1]) + 1
-                args = (*args, *(hyper.pop(key, None) for key in missing[:last]))
+            args, hyper = placed_arguments(function, args, hyper)
         else:
             raise DTypeError(f"a graph applies ops and layers, got {type(function).__name__}")
-        sources = tuple(None if arg is None else self._node(arg) for arg in args)
+        sources = self._sources(function, args)
         keywords = {key: self._node(value) for key, value in hyper.items() if isinstance(value, Node)}
         node = self._add(kind, name, default, function, expressed=name is not None)
         node._args, node._keywords = sources, keywords
         node.hyper = {key: value for key, value in hyper.items() if key not in keywords}
         if kind == LAYER:
-            self._adopt(node)
+            try:
+                self._adopt(node)
+            except ValueRangeError:  # leaves the graph as it was
+                self.nodes.pop()
+                del self._numbers[node.name]
+                raise
         return node
 
     def output(self, node: Node) -> Node:
@@ -115,12 +117,15 @@ class Graph(Container):
         self._node(node)
         if name != node.name:
             self._new_name(name)
-            del self._numbers[node.name]
-            self._numbers[name] = node.index
-            self._bare = name if node.name == self._bare else self._bare
-            node.name = name
+            before = node.name
+            self._call(node, name)
             if node.kind in (LAYER, PARAMETER):
-                self._bind()
+                try:
+                    self._bind()
+                except ValueRangeError:
+                    self._call(node, before)
+                    self._bind()
+                    raise
         node.expressed = True
         return node
 
@@ -132,11 +137,17 @@ class Graph(Container):
         self._node(node)
         if len(args) != len(node._args) or node.kind not in (OP, LAYER):
             raise ValueRangeError(f"{node!r} reads {len(node._args)} nodes, got {len(args)} to read instead")
-        sources = tuple(None if arg is None else self._node(arg) for arg in args)
+        for old, new in zip(node._args, args, strict=True):
+            if new is None and old is not None:
+                raise ValueRangeError(f"{node!r} reads {self.nodes[old].name!r}, and None is no node to read instead")
+        sources = self._sources(node.function, args)
         for source in sources:
             circle = [] if source is None else way(self.nodes, node.index, source)
             if circle:
                 names = " -> ".join(repr(self.nodes[i].name) for i in (*circle, node.index))
+                if len(circle) > 10:
+                    ends = [repr(self.nodes[i].name) for i in (*circle[:5], *circle[-4:], node.index)]
+                    names = " -> ".join([*ends[:5], f"{len(circle) - 9} more", *ends[5:]])
                 where = marked(self.nodes[circle[-1]], node).replace("\n", "\n    ")
                 raise ValueRangeError(f"node {node.name!r} would depend on itself, a cycle: {names}\n    {where}")
         node._args = sources
@@ -187,7 +198,7 @@ class Graph(Container):
         if isinstance(name, Node):
             self._node(name)
             return name
-        if name not in self._numbers:
+        if not isinstance(name, str) or name not in self._numbers:
             raise ValueRangeError(f"the graph has no node {name!r}; it has {listed([n.name for n in self.nodes])}")
         return self.nodes[self._numbers[name]]
 
@@ -241,10 +252,14 @@ class Graph(Container):
         return backward_pass(self, plan, caches, dout, layer_backward, learning=True)[2]
 
     def sample_gradients(self, dout: Array, cache: Cache, dx: bool = True) -> tuple[Array | None, Gradients]:
-        no_parameter_nodes(self)
         plan, caches, _ = cache
+        if why := mixing(self, plan, caches):
+            raise UnsupportedError(why)
         gradients, _, of_params = backward_pass(self, plan, caches, dout, layer_sample_gradients, learning=not dx)
         return gradients.get(self._only_input().index) if dx else None, of_params
+
+    def keeps_apart(self, cache: Cache) -> bool:
+        return not mixing(self, *cache[:2])
 
     def jvp(self, tangent: Array, tangents: Mapping[str, Array], cache: Cache) -> Array:
         plan, caches, _ = cache
@@ -271,11 +286,17 @@ class Graph(Container):
         except ValueRangeError:  # no output, or several
             return f"Graph({names}; {count} ops and layers)"
 
+    @property
+    def state(self) -> dict[str, Any]:
+        """All there is to a graph, nodes as tuples: what copies, pickles and files hold."""
+        return {"nodes": [node.state for node in self.nodes], "output": self._output, "bare": self._bare}
+
     def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in vars(self).items() if name in ("nodes", "_output", "_bare")}
+        return self.state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        vars(self).update(state)
+        self._output, self._bare = state["output"], state["bare"]
+        self.nodes = [Node.from_state(self, index, each) for index, each in enumerate(state["nodes"])]
         self._bind()
 
     # Within
@@ -288,6 +309,8 @@ class Graph(Container):
         self._specs, self._names = {}, {}
         self._first: dict[Hashable, str] = {}
         for node in self.nodes:
+            if node.kind == PARAMETER and node.name in self._specs:
+                raise ValueRangeError(f"name must be new, but there is a parameter {node.name!r} already")
             if node.kind == PARAMETER:
                 self._specs[node.name] = node.value
             elif node.kind == LAYER:
@@ -296,11 +319,18 @@ class Graph(Container):
     def _adopt(self, node: Node) -> None:
         """Give the parameters of a layer's node their names here; a layer placed before keeps its first ones."""
         layer, keys = node.function, node.function.parameter_keys()
-        self._names[node.name] = {}
+        prefix = "" if node.name == self._bare else f"{node.name}."
+        names = {name: self._first.get(key, prefix + name) for name, key in keys.items()}
+        taken = [own for name, own in names.items() if keys[name] not in self._first and own in self._specs]
+        if taken:
+            raise ValueRangeError(
+                f"node {node.name!r} would have a parameter {taken[0]!r}, but there is one already; give another name, "
+                "as by g.apply(layer, node, name=...)"
+            )
         for name, spec in layer.parameters().items():
-            own = self._first.setdefault(keys[name], name if node.name == self._bare else f"{node.name}.{name}")
-            self._specs.setdefault(own, spec)
-            self._names[node.name][name] = own
+            self._first.setdefault(keys[name], names[name])
+            self._specs.setdefault(names[name], spec)
+        self._names[node.name] = names
 
     def _add(
         self,
@@ -328,6 +358,16 @@ class Graph(Container):
             raise ValueRangeError(f"name must be a text that is not empty, got {name!r}")
         if name in self._numbers:
             raise ValueRangeError(f"name must be new, but there is a node {name!r} already: {self[name]!r}")
+
+    def _call(self, node: Node, name: str) -> None:
+        del self._numbers[node.name]
+        self._numbers[name] = node.index
+        self._bare = name if node.name == self._bare else self._bare
+        node.name = name
+
+    def _sources(self, function: Op | Layer, args: Sequence[Any]) -> tuple[int | None, ...]:
+        """The numbers of the nodes among the arguments and of new constants for the others; None where left out."""
+        return tuple(None if arg is None else self._node(arg) for arg in with_constants(function, args))
 
     def _node(self, value: Any) -> int:
         """The number of a node of this graph; anything else becomes a constant."""

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
+import array_api_compat
 import numpy as np
 
 from handgrad.errors import DTypeError, ValueRangeError
-from handgrad.models.graph.expression import marked
+from handgrad.models.graph.expression import marked, shortened
 from handgrad.models.graph.nodes import INPUT, LAYER, Node
 from handgrad.models.graph.plan import Plan
-from handgrad.ops.arrays import operand
+from handgrad.ops.arrays import Array, namespace_of, operand
 
 if TYPE_CHECKING:
     from handgrad.models.graph.graph import Graph
@@ -30,11 +31,36 @@ def given_inputs(graph: Graph, plan: Plan, inputs: dict[str, Any]) -> dict[str, 
             where = marked(graph.nodes[plan.output], node).replace("\n", "\n    ")
             raise ValueRangeError(f"run needs a value for input {node.name!r}; given: {listed(inputs)}\n    {where}")
         value = inputs[node.name]
-        if isinstance(value, Node):
-            raise DTypeError(f"input {node.name!r} must be given as a number or an array, got the node {value!r}")
-        data = node.index not in moved and isinstance(value, list | tuple)
-        given[node.name] = np.asarray(value) if data else operand(value)
+        if node.index not in moved and (value is None or isinstance(value, list | tuple)):
+            given[node.name] = None if value is None else np.asarray(value)  # such as weights that are left out
+        else:
+            whole = isinstance(value, np.integer | np.bool_)  # a number, as Python's 3 is
+            given[node.name] = number_or_array(value.item() if whole else value, f"input {node.name!r}")
     return given
+
+
+def number_or_array(value: Any, what: str, like: Array | None = None) -> Array:
+    """A number or a list as a float64 array, or one of the kind of `like`; an array as it is.
+
+    Raises DTypeError, which says `what` it is, for anything that is neither.
+    """
+    try:
+        if like is not None and isinstance(value, list | tuple):
+            device = array_api_compat.device(like)
+            found = namespace_of(like=like).asarray(value, dtype=like.dtype, device=device)
+        else:
+            found = np.asarray(value) if isinstance(value, complex) and like is None else operand(value, like)
+    except (TypeError, ValueError, OverflowError):
+        found = None
+    if (
+        value is None
+        or isinstance(value, str | bytes)
+        or found is None
+        or getattr(found.dtype, "kind", "f") not in "biufcV"
+    ):
+        given = f"the node {value!r}" if isinstance(value, Node) else shortened(repr(value))
+        raise DTypeError(f"{what} must be given as a number or an array, got {given}")
+    return found
 
 
 def _moving(node: Node) -> int:

@@ -35,6 +35,24 @@ class Node:
         self.hyper: Mapping[str, Any] = {}
 
     @property
+    def state(self) -> tuple[Any, ...]:
+        """All but the graph and the number, by which copies and pickles of a graph hold their nodes."""
+        function = (self.function, self._args, self._keywords, self.hyper)
+        return (self.kind, self.name, self.value, self.expressed, *function)
+
+    @classmethod
+    def from_state(cls, graph: Graph, index: int, state: tuple[Any, ...]) -> Node:
+        """The node that `state` is of."""
+        kind, name, value, expressed, function, args, keywords, hyper = state
+        node = cls(graph, index, kind, name, function, value)
+        node.expressed, node.hyper = expressed, dict(hyper)
+        node._args, node._keywords = tuple(args), dict(keywords)
+        return node
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _node_of, (self.graph, self.index)  # a copy is a node of the graph's copy
+
+    @property
     def args(self) -> tuple[Node | None, ...]:
         """The nodes this one is called on."""
         return tuple(None if i is None else self.graph.nodes[i] for i in self._args)
@@ -104,3 +122,7 @@ class Node:
     def __repr__(self) -> str:
         text = str(self)
         return f"<{self.kind} {self.name!r}{'' if text == self.name else ': ' + text}>"
+
+
+def _node_of(graph: Graph, index: int) -> Node:
+    return graph.nodes[index]

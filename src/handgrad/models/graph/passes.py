@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from handgrad.errors import HandgradError, ParameterError, UnsupportedError
+from handgrad.errors import HandgradError, ParameterError
 from handgrad.layers.base import Gradients, Visit
 from handgrad.models.graph.expression import marked
-from handgrad.models.graph.nodes import CONSTANT, INPUT, OP, PARAMETER, Node
+from handgrad.models.graph.nodes import CONSTANT, INPUT, LAYER, OP, PARAMETER, Node
 from handgrad.models.graph.plan import Plan
 from handgrad.models.sequential import one_stream
+from handgrad.ops.apart import keeps_apart
 from handgrad.ops.arrays import Array, namespace_of, operand
 from handgrad.ops.base import Cache
 
@@ -64,6 +65,9 @@ def forward_pass(
                     values[i], caches[i] = node.function.forward(own, x, train=train, rng=rng)
         except HandgradError as error:
             raise placed(error, graph.nodes[plan.output], node, values) from error.__cause__
+        except Exception as error:  # of a layer or an op of one's own, or an overflow that NumPy was told to raise
+            error.add_note(f"at node {node.name!r}\n{_where(graph.nodes[plan.output], node, values)}")
+            raise
     return values, caches
 
 
@@ -94,6 +98,9 @@ def backward_pass(
                 down = (dx,)
         except HandgradError as error:
             raise placed(error, graph.nodes[plan.output], node, {}) from error.__cause__
+        except Exception as error:
+            error.add_note(f"at node {node.name!r}, on the way back\n{_where(graph.nodes[plan.output], node, {})}")
+            raise
         passed[i] = down
         for source, part in zip(plan.args[i], down, strict=False):  # a loss's targets have no gradient
             if source is not None and part is not None:
@@ -148,24 +155,40 @@ def layer_sample_gradients(node: Node, dout: Any, cache: Cache, dx: bool) -> tup
     return node.function.sample_gradients(dout, cache, dx)
 
 
-def no_parameter_nodes(graph: Graph) -> None:
-    """Raise UnsupportedError for a parameter that ops read: they have no rule for each sample's gradient."""
+def mixing(graph: Graph, plan: Plan, caches: Mapping[int, Cache]) -> str:
+    """Why a graph has no rule for each sample's gradient, or "".
+
+    That is for a parameter that ops read, and for a node that mixes samples, such as a mean over them: what then comes
+    back along row i is no more of sample i's loss alone.
+    """
     for node in graph.nodes:
         if node.kind == PARAMETER:
-            raise UnsupportedError(f"parameter {node.name!r} of a Graph has no rule for each sample's own gradients")
+            return f"parameter {node.name!r} of a Graph has no rule for each sample's own gradients"
+    for i in plan.order:
+        node = graph.nodes[i]
+        fixed = tuple(a is not None and graph.nodes[a].kind == CONSTANT for a in plan.args[i])
+        apart = node.kind != OP or keeps_apart(node.function, caches[i], fixed)
+        if node.kind == LAYER and not node.function.parameters():
+            apart = node.function.keeps_apart(caches[i])
+        if not apart:
+            return f"{node.name!r} of a Graph is not known to keep samples apart"
+    return ""
 
 
 def placed(error: HandgradError, output: Node, node: Node, values: Mapping[int, Any]) -> HandgradError:
     """The error with the node's name, its expression with the place marked, and the shapes that met there."""
+    error.args = (f"{error.args[0] if error.args else ''}\n{_where(output, node, values)}",)
+    return error.within(node.name)
+
+
+def _where(output: Node, node: Node, values: Mapping[int, Any]) -> str:
     shapes = [
         f"{node.graph.nodes[i].name} {tuple(np.shape(values[i]))}"
         for i in node.sources
         if i in values and node.graph.nodes[i].kind != CONSTANT
     ]
     where = "\n".join("    " + line for line in marked(output, node).splitlines())
-    met = f"\n    with {', '.join(shapes)}" if shapes else ""
-    error.args = (f"{error.args[0] if error.args else ''}\n{where}{met}",)
-    return error.within(node.name)
+    return where + (f"\n    with {', '.join(shapes)}" if shapes else "")
 
 
 def _array(value: Any) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -13,9 +14,10 @@ from handgrad.errors import HandgradError, ShapeError, ValueRangeError
 from handgrad.layers.base import Gradients
 from handgrad.layers.jacobians import layer_jacobian
 from handgrad.models.graph.expression import expression
+from handgrad.models.graph.inputs import number_or_array
 from handgrad.models.graph.nodes import CONSTANT, LAYER, OP, Node
 from handgrad.models.graph.passes import backward_pass, layer_backward
-from handgrad.models.graph.patterns import patterns
+from handgrad.models.graph.patterns import patterns, stretched
 from handgrad.models.graph.plan import Plan
 from handgrad.ops.arrays import Array, operand
 from handgrad.ops.base import Cache
@@ -70,7 +72,7 @@ class Run:
                     "backward needs dout, an upstream gradient of that shape"
                 )
             dout = 1.0
-        dout = operand(dout, value)
+        dout = number_or_array(dout, "dout", value)
         if tuple(dout.shape) != tuple(value.shape):
             raise ShapeError(
                 f"dout must have the shape of the output {self.output.name!r}, {tuple(value.shape)}, "
@@ -104,6 +106,26 @@ class Run:
                 f"there is no edge from {start.name!r} to {end.name!r}, which reads {reads or 'nothing'}"
             )
         return Edge(self, start, end)
+
+    @property
+    def nodes(self) -> tuple[Node, ...]:
+        """The nodes that ran, each after what it reads; the output is the last."""
+        return tuple(self.graph.nodes[i] for i in self._plan.order)
+
+    @property
+    def went_back(self) -> bool:
+        """Whether `backward` was called, so that there are gradients."""
+        return self._gradients is not None
+
+    def reads(self, node: Node | str) -> tuple[Node, ...]:
+        """The nodes that this one read in the run, each once, labels and other data among them."""
+        found = self._known(node)
+        sources = (*self._args[found.index], *found._keywords.values())
+        return tuple(self.graph.nodes[i] for i in dict.fromkeys(sources) if i is not None)
+
+    @functools.cached_property
+    def _stretched(self) -> frozenset[int]:
+        return stretched(self.graph.nodes, self._plan, self._values)
 
     @property
     def edges(self) -> Iterator[Edge]:
@@ -154,8 +176,9 @@ class Run:
             if node.kind == CONSTANT:
                 continue
             text = node.kind if node.kind not in (OP, LAYER) else expression(node)
-            flow = ", ".join(patterns(node, self._plan.readers[i]))
-            rows.append((node.name, text, _shown(self._values[i]), _shown(gradients.get(i)), flow))
+            rows.append(
+                (node.name, text, shown(self._values[i]), shown(gradients.get(i)), ", ".join(self[node].patterns))
+            )
         widths = [max(len(row[k]) for row in rows) for k in range(5)]
         lines = ["  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows]
         left_out = len(self._plan.order) - SHOWN
@@ -182,12 +205,13 @@ class At:
     @property
     def patterns(self) -> tuple[str, ...]:
         """How gradients flow here: "add distributes", "multiply swaps", "copy adds", "max routes" and others."""
-        return patterns(self.node, self.run._plan.readers[self.node.index])
+        index = self.node.index
+        return patterns(self.node, self.run._plan.readers[index], index in self.run._stretched)
 
     def __repr__(self) -> str:
         gradients = self.run._gradients
-        after = "" if gradients is None else f", gradient {_shown(gradients.get(self.node.index))}"
-        return f"{self.node.name}: value {_shown(self.value)}{after}"
+        after = "" if gradients is None else f", gradient {shown(gradients.get(self.node.index))}"
+        return f"{self.node.name}: value {shown(self.value)}{after}"
 
 
 @dataclass(frozen=True, repr=False)
@@ -237,9 +261,12 @@ def _number(value: Any) -> Any:
     return value[()] if isinstance(value, np.ndarray) and value.ndim == 0 else value
 
 
-def _shown(value: Any) -> str:
-    """A number as itself, an array as its shape."""
+def shown(value: Any, digits: int = 6) -> str:
+    """A number in so many digits, an array as its shape, None as nothing."""
     if value is None:
         return ""
-    shape = np.shape(value)
-    return f"{float(value):.6g}" if shape == () else f"{shape}"
+    shape = tuple(np.shape(value))
+    if shape:
+        return f"{shape}"
+    number = value.item() if hasattr(value, "item") else value
+    return f"{number + 0.0:.{digits}g}"  # + 0.0: no -0

@@ -21,18 +21,21 @@ def unfold(graph: Graph, model: Layer) -> Graph:
     if not isinstance(model, Layer):
         raise DTypeError(f"model must be a Layer, such as Sequential([...]), got {type(model).__name__}")
     made: dict[Hashable, Node] = {}  # parameters that ops read, by their key: a graph placed twice has one set
-    bare = not isinstance(model, Sequential | Residual | type(graph))
-    if bare:
-        graph._bare = type(model).__name__.lower()
-    out = _add(graph, model, graph.input("x"), graph._bare or "", made)
+    name = "x"
+    if isinstance(model, type(graph)):  # its nodes keep their names
+        others = {node.name for node in model.nodes if node.kind != INPUT}
+        name = model._only_input().name if name in others else name
+    elif not isinstance(model, Sequential | Residual):
+        kind = type(model).__name__
+        graph._bare = kind if kind.lower() == name else kind.lower()
+    out = _add(graph, model, graph.input(name), graph._bare or "", made)
     graph.output(out)
     return graph
 
 
 def _add(graph: Graph, model: Layer, x: Node, place: str, made: dict[Hashable, Node]) -> Node:
     def at(name: str) -> str:
-        name = f"{place}.{name}" if place else name
-        return name if name not in graph._numbers else f"{name}'"  # of the input, which is called x
+        return f"{place}.{name}" if place else name
 
     if type(model) is Sequential:
         for name, layer in model.children().items():

@@ -16,12 +16,14 @@ if TYPE_CHECKING:
 
 WIDTH = 120
 LABEL = 23  # columns of a heading
+ALIGNED = 72  # columns up to which what stands beside a line stands one under the other
 
 
 def write(derivation: Derivation) -> str:
     """The whole."""
     program = derivation.program
-    lines = [derivation.title, "=" * min(WIDTH, len(derivation.title)), ""]
+    title = textwrap.wrap(derivation.title, WIDTH)
+    lines = [*title, "=" * max(map(len, title)), ""]
     lines += _wrapped(words.shapes(program), "")
     lines += ["", *_wrapped(words.task(program), ""), ""]
     if len(program.steps) > 1:
@@ -34,7 +36,7 @@ def write(derivation: Derivation) -> str:
     for section in derivation.sections:
         lines += [*_section(section), ""]
     lines += ["Result", ""]
-    rows = [(f"d{way.name} = {way.whole.text()}", _shape(program.shape(way.name))) for way in program.backward()]
+    rows = [(f"d{way.name} = {way.whole.text()}", _shape(program.shape(way.name))) for way in program.backward]
     lines += [*_columns(rows), "", *_wrapped(words.check(derivation), "")]
     return "\n".join(line.rstrip() for line in lines)
 
@@ -46,16 +48,14 @@ def _section(section: Section) -> Iterator[str]:
     yield "-" * len(head)
     for equations in (*section.where, *([section.elements] if section.elements else [])):
         yield from _equations(equations)
-    if section.upstream is not None and len(section.upstream.parts) > 1:
-        count, whole = len(section.upstream.parts), section.upstream.whole.text()
-        yield from _labelled("a copy adds", [f"{step.name} is used {count} times: d{step.name} = {whole}"])
     for part in section.parts:
         yield ""
         yield from _part(part)
 
 
 def _part(part: Part) -> Iterator[str]:
-    yield f"  d{part.wrt.name}   {_shape(part.shape)}"
+    whence = f", from {part.whence}" if part.whence else ""
+    yield f"  d{part.wrt.name}   {_shape(part.shape)}{whence}"
     for item in part.items:
         if isinstance(item, Matching):
             yield from _matching(item)
@@ -68,7 +68,7 @@ def _part(part: Part) -> Iterator[str]:
 
 def _equations(equations: Equations) -> Iterator[str]:
     left, *rest = (side.text() for side in equations.sides)
-    lines = [f"{left} = {rest[0]}", *(f"{' ' * len(left)} = {side}" for side in rest[1:])]
+    lines = [part for k, side in enumerate(rest) for part in _broken(f"{' ' * len(left) if k else left} = {side}")]
     yield from _labelled(equations.label, lines)
 
 
@@ -87,8 +87,20 @@ def _labelled(label: str, lines: Iterable[str]) -> Iterator[str]:
         label = ""
 
 
+def _broken(line: str) -> Iterator[str]:
+    """A line that is too long breaks before a + or - within it, the last that fits."""
+    room, indent = WIDTH - LABEL - 2, " " * (line.index("=") + 4)
+    while len(line) > room:
+        cut = max(line.rfind(" + ", len(indent) + 1, room), line.rfind(" - ", len(indent) + 1, room))
+        if cut < 0:
+            break
+        yield line[:cut]
+        line = indent + line[cut + 1 :]
+    yield line
+
+
 def _columns(rows: list[tuple[str, str]], indent: str = "    ") -> list[str]:
-    width = min(60, max(len(left) for left, _ in rows))
+    width = max([len(left) for left, _ in rows if len(left) <= ALIGNED] or [0])
     return [f"{indent}{left:<{width}}   {right}" for left, right in rows]
 
 

@@ -70,12 +70,20 @@ class Add(Elementwise2):
 
 
 class Elementwise1(Rule):
-    """y = f(x). local: (x, y, options) -> dy/dx."""
+    """y = f(x). local: (x, y, options) -> dy/dx; first: a form of it on the way there. means: (x, options) -> f(x),
+    written out."""
 
     letter = "A"
 
-    def __init__(self, op: Op, local: Callable[[Formula, Formula, dict[str, Any]], Formula], **options: Any):
-        self.op, self.local, self.options = op, local, options
+    def __init__(
+        self,
+        op: Op,
+        local: Callable[[Formula, Formula, dict[str, Any]], Formula],
+        means: Callable[[Formula, dict[str, Any]], Formula] | None = None,
+        first: Callable[[Formula, dict[str, Any]], Formula] | None = None,
+        **options: Any,
+    ):
+        self.op, self.local, self.means, self.first, self.options = op, local, means, first, options
 
     def shape(self, operands: Sequence[Operand], options: dict[str, Any]) -> Shape:
         return operands[0].shape
@@ -86,19 +94,31 @@ class Elementwise1(Rule):
     def elements(self, step: Step) -> Formula:
         return self._called(step.operands[0].at(step.indices), step.options)
 
+    def meaning(self, step: Step) -> Formula | None:
+        return self.means(step.operands[0].at(step.indices), step.options) if self.means else None
+
     def _called(self, x: Formula, options: dict[str, Any]) -> Formula:
         assert self.op is not None
-        if self.op.name == "gelu" and options["approximate"] == "tanh":
-            return Call("gelu_tanh", (x,))
         given = {k: v for k, v in options.items() if self.op.name == "leaky_relu" or v != self.options[k]}
         return Call(self.op.name, (x,), given)
 
     def gradients(self, step: Step) -> list[Gradient]:
         wanted, (x,), letters = Wanted(step), step.operands, step.indices
         local = self.local(x.at(letters), Operand(step.out).at(letters), step.options)
+        first = (self.first(x.at(letters), step.options),) if self.first else ()
         whole = step.upstream * self.local(x.formula, step.out, step.options)
-        wanted.add(x, whole, indices=letters, out=letters, local=local, notes=tuple(kinks(self.op)))
+        wanted.add(x, whole, indices=letters, out=letters, local=local, first=first, notes=tuple(kinks(self.op)))
         return wanted.found
+
+
+class Gelu(Elementwise1):
+    """y = x Phi(x), or its approximation by tanh, which stands as one function."""
+
+    def meaning(self, step: Step) -> Formula | None:
+        return None if step.options["approximate"] == "tanh" else super().meaning(step)
+
+    def _called(self, x: Formula, options: dict[str, Any]) -> Formula:
+        return Call("gelu_tanh" if options["approximate"] == "tanh" else "gelu", (x,))
 
 
 class SquareRoot(Elementwise1):
@@ -154,8 +174,12 @@ def pooling(step: Step, operand: Operand, indices: tuple[str, ...]) -> Note | No
 
 
 def _power(x: Formula, y: Formula, z: Formula) -> tuple[Formula, Formula]:
-    by_x = y * x ** (Number(y.value - 1) if isinstance(y, Number) else y - 1)
-    return by_x, z * Call("log", (x,))
+    by_y = z * Call("log", (x,))
+    if not isinstance(y, Number):
+        return y * x ** (y - 1), by_y
+    if y.value in (0, 1):
+        return y, by_y  # x**0 is 1 at 0 too
+    return y * x ** Number(y.value - 1), by_y
 
 
 def _maximum(x: Formula, y: Formula, z: Formula) -> tuple[Formula, Formula]:
@@ -163,10 +187,18 @@ def _maximum(x: Formula, y: Formula, z: Formula) -> tuple[Formula, Formula]:
     return Holds(x.over(y)) + half, Holds(y.over(x)) + half
 
 
+def _gate(x: Formula, options: dict[str, Any]) -> Formula:
+    return Call("sigmoid", (Number(options["beta"]) * x,))
+
+
 def _swish(x: Formula, y: Formula, options: dict[str, Any]) -> Formula:
-    beta = Number(options["beta"])
-    gate = Call("sigmoid", (beta * x,))
-    return gate + beta * y * (1 - gate)
+    gate = _gate(x, options)
+    return gate + Number(options["beta"]) * y * (1 - gate)
+
+
+def _swish_by_product(x: Formula, options: dict[str, Any]) -> Formula:
+    gate = _gate(x, options)
+    return gate + x * (Number(options["beta"]) * (gate * (1 - gate)))
 
 
 def _gelu(x: Formula, y: Formula, options: dict[str, Any]) -> Formula:
@@ -189,16 +221,24 @@ TWO: dict[str, Elementwise2] = {
 
 ONE_INPUT: dict[str, Elementwise1] = {
     "identity": Elementwise1(ops.identity, lambda x, y, o: ONE),
-    "sigmoid": Elementwise1(ops.sigmoid, lambda x, y, o: y * (1 - y)),
+    "sigmoid": Elementwise1(
+        ops.sigmoid,
+        lambda x, y, o: y * (1 - y),
+        lambda x, o: 1 / (1 + Call("exp", (-x,))),
+        lambda x, o: Call("exp", (-x,)) / (1 + Call("exp", (-x,))) ** 2,
+    ),
     "tanh": Elementwise1(ops.tanh, lambda x, y, o: 1 - y**2),
-    "relu": Elementwise1(ops.relu, lambda x, y, o: Holds(x.over(Number(0)))),
+    "relu": Elementwise1(
+        ops.relu, lambda x, y, o: Holds(x.over(Number(0))), lambda x, o: Call("maximum", (Number(0), x))
+    ),
     "leaky_relu": Elementwise1(
         ops.leaky_relu,
         lambda x, y, o: Call("where", (x.over(Number(0)), ONE, Number(o["alpha"]))),
+        lambda x, o: Call("where", (x.over(Number(0)), x, Number(o["alpha"]) * x)),
         alpha=0.01,
     ),
-    "swish": Elementwise1(ops.swish, _swish, beta=1.0),
-    "gelu": Elementwise1(ops.gelu, _gelu, approximate="none"),
+    "swish": Elementwise1(ops.swish, _swish, lambda x, o: x * _gate(x, o), _swish_by_product, beta=1.0),
+    "gelu": Gelu(ops.gelu, _gelu, lambda x, o: x * Call("normal_cdf", (x,)), approximate="none"),
     "exp": Elementwise1(ops.exp, lambda x, y, o: y),
     "log": Elementwise1(ops.log, lambda x, y, o: 1 / x),
     "sqrt": SquareRoot(),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any, ClassVar
 
@@ -11,6 +11,7 @@ import numpy as np
 
 from handgrad.explain.derive.arrays import Call, Shaped
 from handgrad.explain.derive.formula import At, Delta, Formula, Name, Number, Partial, Total, Transposed
+from handgrad.explain.derive.places import NOWHERE, Place
 from handgrad.explain.derive.shapes import Shape
 from handgrad.ops import Op
 
@@ -65,8 +66,10 @@ class Step:
     operands: tuple[Operand, ...]
     options: dict[str, Any]
     shape: Shape
-    letters: str
+    letters: tuple[str, ...]
     objective: str = "L"
+    place: Place = NOWHERE
+    tail: str = ""  # what the names of its auxiliary arrays end with, so that they are free
     last: bool = False  # whether its result is the objective itself, whose gradient is 1
 
     @property
@@ -83,11 +86,11 @@ class Step:
     @property
     def indices(self) -> Indices:
         """A letter for each axis of the output."""
-        return tuple(self.letters[: len(self.shape)])
+        return self.letters[: len(self.shape)]
 
     def inner(self, count: int) -> Indices:
         """Further letters, for sums."""
-        return tuple(self.letters[len(self.shape) : len(self.shape) + count])
+        return self.letters[len(self.shape) : len(self.shape) + count]
 
 
 @dataclass(frozen=True)
@@ -95,8 +98,9 @@ class Gradient:
     """The gradient of one operand of a step.
 
     indices, out: of the operand's element and of the output's. local: the derivative of one by the other, where the
-    letters that they share agree; None where no elements need be written. further: other forms of the sum over the
-    outputs. whole: the gradient as an array. factors: of a matrix product, (other factor, what it stands for).
+    letters that they share agree; None where no elements need be written. first: forms of it on the way there.
+    lemmas: (left, right) needed for it. further: other forms of the sum over the outputs. whole: the gradient as an
+    array. other: of a matrix product, the other factor. use: which of the operand's uses this is, 0 for the only one.
     """
 
     step: Step
@@ -105,10 +109,17 @@ class Gradient:
     indices: Indices = ()
     out: Indices = ()
     local: Formula | None = None
+    first: tuple[Formula, ...] = ()
     further: tuple[Formula, ...] = ()
     lemmas: tuple[tuple[Formula, Formula], ...] = ()
     notes: tuple[Note, ...] = ()
     other: Operand | None = None
+    use: int = 0
+
+    @property
+    def mine(self) -> Name:
+        """dX, or the part of it that this use gives."""
+        return replace(self.step.gradient_of(self.wrt), use=self.use)
 
     @property
     def wrt(self) -> Name:
@@ -119,7 +130,7 @@ class Gradient:
         """(heading, left = right = ...) from the chain rule to the gradient of one element."""
         if self.local is None:
             return
-        step, wrt, free = self.step, At(self.step.gradient_of(self.wrt), self.indices), self.free
+        step, wrt, free = self.step, At(self.mine, self.indices), self.free
         shared = {i: f"{i}'" for i in self.out if i in self.indices and i != "1"}
         out = tuple(shared.get(i, i) for i in self.out)
         upstream = step.gradient_of(step.out)
@@ -127,10 +138,10 @@ class Gradient:
         yield "chain rule", (wrt, total([i for i in out if i != "1"], At(upstream, out) * partial))
         for left, right in self.lemmas:
             yield "where", (left, right)
-        local: Formula = self.local
+        forms = [*self.first, self.local]
         for i, primed in reversed(shared.items()):
-            local = Delta(primed, i) * local
-        yield "local gradient", (partial, local)
+            forms = [Delta(primed, i) * form for form in forms]
+        yield "local gradient", (partial, *forms)
         yield "so", (wrt, total(free, At(upstream, self.out) * self.local), *self.further)
 
     @property
@@ -163,6 +174,10 @@ class Rule:
         """One element of the output, at step.indices."""
         raise NotImplementedError
 
+    def meaning(self, step: Step) -> Formula | None:
+        """What the element is, written out, where `elements` names a function."""
+        return None
+
     def output_indices(self, step: Step) -> Indices:
         """Those of the element that `elements` gives."""
         return step.indices
@@ -170,6 +185,10 @@ class Rule:
     def auxiliary(self, step: Step) -> list[tuple[Name, Formula, Shape]]:
         """Further arrays that forward works out first and backward needs."""
         return []
+
+    def tail(self, name: str) -> str:
+        """What the names of auxiliary arrays end with, in a step of that name."""
+        return ""
 
     def gradients(self, step: Step) -> list[Gradient]:
         """One for each operand that needs it."""

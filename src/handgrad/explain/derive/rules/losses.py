@@ -23,9 +23,8 @@ class ScoreLoss(Rule):
 
     letter = "loss"
 
-    def auxiliary_name(self, step: Step, name: str) -> Name:
-        """The name of a further array of this step, free of others."""
-        return Name(name if step.name in ("L", "loss") else f"{name}_{step.name}")
+    def tail(self, name: str) -> str:
+        return "" if name in ("L", "loss") else f"_{name}"
 
     def scores(self, step: Step) -> tuple[Operand, Operand, Name]:
         """(scores, targets, the scores' name)."""
@@ -37,8 +36,8 @@ class ScoreLoss(Rule):
 class Mean(ScoreLoss):
     """A loss that is the mean of l(s, y) over all scores. value, slope: (s, y, options) -> l and dl/ds."""
 
-    def __init__(self, op: Op, value: Pointwise, slope: Pointwise, code: Pointwise | None = None, **options: Any):
-        self.op, self.value, self.slope, self.code, self.options = op, value, slope, code or value, options
+    def __init__(self, op: Op, value: Pointwise, slope: Pointwise, **options: Any):
+        self.op, self.value, self.slope, self.options = op, value, slope, options
 
     def shape(self, operands: Sequence[Operand], options: dict[str, Any]) -> Shape:
         s, y = operands
@@ -47,29 +46,53 @@ class Mean(ScoreLoss):
         return ()
 
     def formula(self, step: Step) -> Formula:
-        s, y, _ = self.scores(step)
-        return Call("mean_all", (self.code(s.formula, y.formula, step.options),))
+        return Call("mean_all", (self.value(*self._met(step), step.options),))
+
+    def _met(self, step: Step, letters: tuple[str, ...] | None = None) -> tuple[Formula, Formula]:
+        """What `value` and `slope` take: scores and targets, as arrays or one element of each."""
+        s, y = step.operands
+        return (s.formula, y.formula) if letters is None else (s.at(letters), y.at(letters))
 
     def _count(self, name: Name, shape: Shape) -> Length:
         return Length(name, tuple(range(len(shape))), shape, True)
 
     def elements(self, step: Step) -> Formula:
-        s, y, name = self.scores(step)
-        letters = tuple(step.letters[: len(s.shape)])
-        return 1 / self._count(name, s.shape) * Total(letters, self.value(s.at(letters), y.at(letters), step.options))
+        s, _, name = self.scores(step)
+        letters = step.letters[: len(s.shape)]
+        return 1 / self._count(name, s.shape) * Total(letters, self.value(*self._met(step, letters), step.options))
 
     def gradients(self, step: Step) -> list[Gradient]:
-        wanted, (s, y, name) = Wanted(step), self.scores(step)
-        letters = tuple(step.letters[: len(s.shape)])
+        wanted, (s, _, name) = Wanted(step), self.scores(step)
+        letters = step.letters[: len(s.shape)]
         count = self._count(name, s.shape)
-        local = self.slope(s.at(letters), y.at(letters), step.options) / count
-        whole = step.upstream * self.slope(s.formula, y.formula, step.options) / count
+        local = self.slope(*self._met(step, letters), step.options) / count
+        whole = step.upstream * self.slope(*self._met(step), step.options) / count
         wanted.add(s, whole, indices=letters, local=local, notes=tuple(kinks(self.op)))
         return wanted.found
 
     def evaluate(self, values: Sequence[Any], options: dict[str, Any]) -> Any:
         assert self.op is not None
         return self.op(values[0], np.real(values[1]), **options)
+
+
+class Huber(Mean):
+    """c (d - c / 2) of the difference d and of c, which is d held within delta. Huber (1964)."""
+
+    def __init__(self) -> None:
+        super().__init__(ops.huber, lambda d, c, o: c * (d - Number(0.5) * c), lambda d, c, o: c, delta=1.0)
+
+    def auxiliary(self, step: Step) -> list[tuple[Name, Formula, Shape]]:
+        s, y, _ = self.scores(step)
+        d, c = Name(f"D{step.tail}"), Name(f"C{step.tail}")
+        delta = step.options["delta"]
+        return [
+            (d, s.formula - y.formula, s.shape),
+            (c, Call("clip", (d, Number(-delta), Number(delta))), s.shape),
+        ]
+
+    def _met(self, step: Step, letters: tuple[str, ...] | None = None) -> tuple[Formula, Formula]:
+        (d, _, _), (c, _, _) = self.auxiliary(step)
+        return (d, c) if letters is None else (At(d, letters), At(c, letters))
 
 
 class Classes(ScoreLoss):
@@ -115,10 +138,10 @@ class CrossEntropy(Classes):
         return [(self._q(step), target, s.shape), (self._p(step), softmax, s.shape)]
 
     def _q(self, step: Step) -> Name:
-        return self.auxiliary_name(step, "Q")
+        return Name(f"Q{step.tail}")
 
     def _p(self, step: Step) -> Name:
-        return self.auxiliary_name(step, "P")
+        return Name(f"P{step.tail}")
 
     def formula(self, step: Step) -> Formula:
         s, y, _ = self.scores(step)
@@ -129,7 +152,7 @@ class CrossEntropy(Classes):
 
     def elements(self, step: Step) -> Formula:
         s, y, name = self.scores(step)
-        letters = tuple(step.letters[: len(s.shape)])
+        letters = step.letters[: len(s.shape)]
         q, last = At(self._q(step), letters), letters[-1:]
         log_total = Call("log", (Total(last, Call("exp", (s.at(letters),))),))
         inner: Formula = log_total - Total(last, q * s.at(letters))
@@ -139,7 +162,7 @@ class CrossEntropy(Classes):
 
     def gradients(self, step: Step) -> list[Gradient]:
         wanted, (s, y, name) = Wanted(step), self.scores(step)
-        letters = tuple(step.letters[: len(s.shape)])
+        letters = step.letters[: len(s.shape)]
         p, q, m = self._p(step), self._q(step), self.samples(name, s.shape)
         mine, target = At(p, letters), At(q, letters)
         fresh = step.letters[len(s.shape)]
@@ -173,7 +196,7 @@ class Hinge(Classes):
     options = defaults(margin=1.0)
 
     def _names(self, step: Step) -> tuple[Name, Name, Name]:
-        q, margins, active = (self.auxiliary_name(step, name) for name in ("Q", "M", "active"))
+        q, margins, active = (Name(f"{name}{step.tail}") for name in ("Q", "M", "active"))
         return q, margins, active
 
     def auxiliary(self, step: Step) -> list[tuple[Name, Formula, Shape]]:
@@ -194,7 +217,7 @@ class Hinge(Classes):
 
     def elements(self, step: Step) -> Formula:
         s, _, name = self.scores(step)
-        letters = tuple(step.letters[: len(s.shape)])
+        letters = step.letters[: len(s.shape)]
         q, fresh = self._names(step)[0], (*letters[:-1], step.letters[len(s.shape)])
         gap = s.at(letters) - Total(fresh[-1:], At(q, fresh) * s.at(fresh)) + step.options["margin"]
         inner = Total(letters[-1:], (1 - At(q, letters)) * Call("relu", (gap,)))
@@ -202,7 +225,7 @@ class Hinge(Classes):
 
     def gradients(self, step: Step) -> list[Gradient]:
         wanted, (s, _, name) = Wanted(step), self.scores(step)
-        letters = tuple(step.letters[: len(s.shape)])
+        letters = step.letters[: len(s.shape)]
         q, margins, active = self._names(step)
         m, fresh = self.samples(name, s.shape), (*letters[:-1], step.letters[len(s.shape)])
         counted = Total(fresh[-1:], At(active, fresh))
@@ -230,24 +253,15 @@ class Penalty(Rule):
 
     def elements(self, step: Step) -> Formula:
         (w,) = step.operands
-        letters = tuple(step.letters[: len(w.shape)])
+        letters = step.letters[: len(w.shape)]
         return Number(step.options["strength"]) * total(letters, w.at(letters) ** 2)
 
     def gradients(self, step: Step) -> list[Gradient]:
         wanted, (w,) = Wanted(step), step.operands
-        letters, twice = tuple(step.letters[: len(w.shape)]), Number(2 * step.options["strength"])
+        letters, twice = step.letters[: len(w.shape)], Number(2 * step.options["strength"])
         note = Note("reads", ("each weight is pulled towards 0 in proportion to itself",))
         wanted.add(w, step.upstream * (twice * w.formula), indices=letters, local=twice * w.at(letters), notes=(note,))
         return wanted.found
-
-
-def _huber(s: Formula, y: Formula, options: dict[str, Any]) -> Formula:
-    held = _held(s, y, options)
-    return held * (s - y - Number(0.5) * held)
-
-
-def _held(s: Formula, y: Formula, options: dict[str, Any]) -> Formula:
-    return Call("clip", (s - y, Number(-options["delta"]), Number(options["delta"])))
 
 
 def _pinball(s: Formula, y: Formula, options: dict[str, Any]) -> Formula:
@@ -268,7 +282,7 @@ RULES: dict[str, Rule] = {
         lambda s, y, o: Call("sigmoid", (s,)) - y,
     ),
     "squared_error": Mean(ops.squared_error, lambda s, y, o: (s - y) ** 2, lambda s, y, o: Number(2) * (s - y)),
-    "huber": Mean(ops.huber, _huber, _held, delta=1.0),
+    "huber": Huber(),
     "poisson": Mean(ops.poisson, lambda s, y, o: Call("exp", (s,)) - y * s, lambda s, y, o: Call("exp", (s,)) - y),
     "quantile": Mean(ops.quantile, _pinball, _pinball_slope, q=0.5),
     "l2": Penalty(),

@@ -115,13 +115,17 @@ class Product(Rule):
     def _notes(self, step: Step, me: Operand, other: Operand, whole: Formula, left: bool) -> list[Note]:
         side, first, second = ("right", me, other) if left else ("left", other, me)
         notes = []
-        if len(me.shape) > 1 and len(other.shape) > 1:
+        vectors = [operand for operand in (first, second) if len(operand.shape) == 1]
+        if step.shape and not (vectors and max(len(me.shape), len(other.shape)) > 2):
             turned: Formula = Transposed(other.array) if not other.transposed else other.array
             mirror = step.upstream @ turned if left else turned @ step.upstream
             parts: list[str | Formula] = ["in ", first.formula @ second.formula, " the other factor, ", other.formula]
             parts += [f", stands on the {side}; kept there and transposed it gives ", mirror]
             if me.transposed:
                 parts += ["; as ", me.array, " stands there transposed, the whole is transposed: ", _bare(whole)]
+            elif vectors and whole != mirror:
+                kind = "rows" if vectors[0] is first else "columns"
+                parts += ["; ", vectors[0].array, " and ", step.upstream, f" being {kind}, that is ", whole]
             notes.append(Note("mirror rule", tuple(parts)))
         if not left and len(step.shape) == 2 and len(other.shape) == 2 and not other.transposed:
             sentence = f" serves all {step.shape[0]} rows of "

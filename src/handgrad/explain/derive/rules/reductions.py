@@ -9,7 +9,7 @@ import numpy as np
 
 import handgrad.ops as ops
 from handgrad.explain.derive.arrays import Call, Length, Shaped
-from handgrad.explain.derive.formula import At, Delta, Formula, Holds, Largest, Name, Number, Total
+from handgrad.explain.derive.formula import At, Delta, Formula, Holds, Largest, Name, Number, Partial, Total
 from handgrad.explain.derive.rules.arithmetic import kinks
 from handgrad.explain.derive.rules.base import (
     Gradient,
@@ -114,7 +114,9 @@ class Reduction(Rule):
             each: Formula = upstream if self._name == "sum" else upstream / count
             whole = expanded(each, back, ndim, x.array)
             local = Number(1) if self._name == "sum" else 1 / count
-            note = Note("pattern", ("a sum copies backwards: each of its terms receives the upstream gradient",))
+            copies = "a sum copies backwards: each of its terms receives the upstream gradient"
+            shares = "a mean shares out: each of its terms receives the upstream gradient, divided by their number"
+            note = Note("pattern", (copies if self._name == "sum" else shares,))
         wanted.add(x, whole, indices=letters, out=out, local=local, notes=(note, *kinks(self.op)))
         return wanted.found
 
@@ -159,9 +161,22 @@ class Softmax(Rule):
         up = step.gradient_of(step.out)
         further = mine * (At(up, letters) - Total((fresh,), At(up, out) * other)) / temperature
         inner = Call("sum", (up * step.out,), {"axis": options["axis"], "keepdims": True})
-        notes = (Note("reads", ("each element's upstream gradient, less their mean weighted by ", step.out)),)
+        at, beyond = options["at"], step.inner(2)[1]
+        mine_exp, other_exp, every_exp = (
+            Call("exp", (x.at((*letters[:at], letter, *letters[at + 1 :])) / temperature,))
+            for letter in (letters[at], fresh, beyond)
+        )
+        whole_exp = Total((beyond,), every_exp)
+        first = other_exp * (Delta(fresh, letters[at]) * whole_exp - mine_exp) / (temperature * whole_exp**2)
+        p = Name("p")
+        jacobian: Formula = Call("diag", (p,)) - p @ p.T
+        jacobian = jacobian if temperature == 1 else jacobian / temperature
+        notes = (
+            Note("Jacobian", ("for p, one softmax along the axis, the local gradients form the matrix ", jacobian)),
+            Note("reads", ("each element's upstream gradient, less their mean weighted by ", step.out)),
+        )
         whole = step.out * (up - inner) / temperature
-        wanted.add(x, whole, indices=letters, out=out, local=local, further=(further,), notes=notes)
+        wanted.add(x, whole, indices=letters, out=out, local=local, first=(first,), further=(further,), notes=notes)
         return wanted.found
 
     def evaluate(self, values: Sequence[Any], options: dict[str, Any]) -> Any:
@@ -181,8 +196,10 @@ class Normalize(Rule):
         return operands[0].shape
 
     def _parts(self, step: Step) -> tuple[Name, Name]:
-        tail = step.name[1:] if step.name[1:].isdigit() else f"_{step.name}"
-        return Name(f"mean{tail}"), Name(f"spread{tail}")
+        return Name(f"mean{step.tail}"), Name(f"spread{step.tail}")
+
+    def tail(self, name: str) -> str:
+        return name[1:] if name[1:].isdigit() else f"_{name}"
 
     def auxiliary(self, step: Step) -> list[tuple[Name, Formula, Shape]]:
         x, shape = step.operands[0].formula, (*step.shape[:-1], 1)
@@ -208,17 +225,30 @@ class Normalize(Rule):
         letters, (fresh,) = step.indices, step.inner(1)
         out, row = (*letters[:-1], fresh), (*letters[:-1], "1")
         n = Length(x.array, (len(x.shape) - 1,), x.shape[-1:])
-        spread, up = self._parts(step)[1], step.gradient_of(step.out)
+        (mean, spread), up = self._parts(step), step.gradient_of(step.out)
         mine, other, wide = At(step.out, letters), At(step.out, out), At(spread, row)
         local = (Delta(fresh, letters[-1]) - 1 / n - other * mine / n) / wide
         mean_up = 1 / n * Total((fresh,), At(up, out))
-        mean_product = 1 / n * Total((fresh,), At(up, out) * other)
-        further = (At(up, letters) - mean_up - mine * mean_product) / wide
+        mean_product = 1 / n * (mine * Total((fresh,), At(up, out) * other))
+        further = (At(up, letters) - mean_up - mean_product) / wide
+        by_mean, by_spread = (Partial(At(part, row), At(x.array, letters)) for part in (mean, spread))
+        lemmas = ((by_mean, 1 / n), (by_spread, mine / n))
+        first = (Delta(fresh, letters[-1]) - 1 / n) / wide - other * mine / (n * wide)
         along = {"axis": -1, "keepdims": True}
         inner = step.out * Call("mean", (up * step.out,), along)
         whole = (up - Call("mean", (up,), along) - inner) / spread
         note = Note("reads", ("the two means take out what moves the row's own mean and spread",))
-        wanted.add(x, whole, indices=letters, out=out, local=local, further=(further,), notes=(note,))
+        wanted.add(
+            x,
+            whole,
+            indices=letters,
+            out=out,
+            local=local,
+            first=(first,),
+            further=(further,),
+            lemmas=lemmas,
+            notes=(note,),
+        )
         return wanted.found
 
     def evaluate(self, values: Sequence[Any], options: dict[str, Any]) -> Any:

@@ -1,0 +1,49 @@
+"""What the rules of `diagnose` look at."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from handgrad.explain.diagnose.chance import Chance, chance
+from handgrad.explain.trace import Trace
+from handgrad.explain.trace.tape import Step, Tape
+from handgrad.layers import Linear
+from handgrad.layers.gated import Gated
+
+DRAWS = 5  # of first parameters
+
+
+@dataclass(frozen=True)
+class Case:
+    """A batch that was run, its trace, and the rows of the history if there is one."""
+
+    tape: Tape
+    trace: Trace
+    history: list[dict[str, Any]] | None = None
+
+    def weighted(self) -> Iterator[Step]:
+        """The steps whose layers multiply by weights, in order; each layer's first place alone."""
+        seen: set[int] = set()
+        for step in self.tape.steps:
+            if isinstance(step.layer, Linear | Gated) and id(step.layer) not in seen:
+                seen.add(id(step.layer))
+                yield step
+
+    @property
+    def losses(self) -> list[float]:
+        """The training loss of each epoch."""
+        return [float(row["loss"]) for row in self.history or [] if "loss" in row]
+
+    @cached_property
+    def fresh_loss(self) -> float:
+        """The loss of this network as its initializers draw it, the highest of DRAWS: where a training starts."""
+        tape = self.tape
+        return max(tape.value_at(tape.model.init(seed, tape.params.flat.dtype)) for seed in range(DRAWS))
+
+    @cached_property
+    def chance(self) -> Chance | None:
+        """What a network that knows nothing gives; None where nothing is known of the loss."""
+        return chance(self.tape)

@@ -1,0 +1,71 @@
+import type { Edge, Frame, Node } from "../document/types.js";
+import { num } from "../document/tensor.js";
+import { brief, shapeText } from "../numbers/format.js";
+import { ratioOf } from "../strip/rows.js";
+
+/** The page's type, as a canvas names it; boxes are sized before they are drawn. */
+const FAMILY = 'system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", "Noto Sans", "Liberation Sans", Arial, sans-serif';
+const PAD = 28, LINE = 17, MIN = 76, MAX = 236;
+
+const pen = typeof document === "undefined" ? null : document.createElement("canvas").getContext("2d");
+
+/** The width of a line of text in pixels; about that, where there is no canvas to measure it on. */
+function widthOf(text: string, font: string): number {
+  if (!pen) return text.length * 7;
+  pen.font = `${font} ${FAMILY}`;
+  return pen.measureText(text).width;
+}
+
+const GREEK: Record<string, string> = {
+  alpha: "α", beta: "β", gamma: "γ", delta: "δ", epsilon: "ε", theta: "θ", lambda: "λ", mu: "μ", sigma: "σ", phi: "φ", omega: "ω",
+};
+
+/** A letter that is written in LaTeX, as plain text. */
+export const letterText = (latex: string): string =>
+  latex.replace(/\\([a-z]+)/g, (_, name: string) => GREEK[name] ?? name).replace(/[{}]/g, "");
+
+/** What a node's box says below its label. */
+export function lines(node: Node): string[] {
+  const out = node.parameters.map((one) => `${letterText(one.letter) || one.name} ${shapeText(one.shape)}`);
+  return [...(out.length > 2 ? [`${out.length} parameters`] : out), ...node.patterns.slice(0, 2)];
+}
+
+/** Numbers stand on the node itself where its value is one. */
+export const isScalar = (node: Node): boolean => node.shape.reduce((product, n) => product * n, 1) === 1;
+
+/** The size of a node's box, and of its label where the graph is seen from afar. */
+export function nodeSize(node: Node): { width: number; height: number } {
+  const widest = Math.max(
+    widthOf(node.label, "600 13px"), ...lines(node).map((line, i) => widthOf(line, "11.5px") + (i ? 0 : 14)), isScalar(node) ? 84 : 0,
+  );
+  const rows = 1 + lines(node).length + (isScalar(node) ? 2 : 0);
+  return { width: Math.ceil(Math.min(MAX, Math.max(MIN, widest + PAD))), height: 18 + rows * LINE };
+}
+
+/** How large a label can be and still fit its box, in pixels. */
+export const largest = (node: Node): number =>
+  Math.max(13, Math.min(24, Math.floor((13 * (nodeSize(node).width - 20)) / widthOf(node.label, "600 13px"))));
+
+export const edgeLabel = (edge: Edge): string =>
+  edge.shape.length ? [letterText(edge.letter ?? ""), shapeText(edge.shape)].filter(Boolean).join("  ") : letterText(edge.letter ?? "");
+
+export function labelSize(edge: Edge): { width: number; height: number } {
+  const label = edgeLabel(edge);
+  return { width: label ? Math.ceil(widthOf(label, "11px") + 12) : 8, height: label ? 18 : 8 };
+}
+
+/** One line about a node, for whoever points at it: its numbers in brief. */
+export function about(node: Node, frame: Frame): string {
+  const values = frame.nodes[node.id];
+  const stats = values?.stats;
+  const parts = [shapeText(node.shape)];
+  if (stats) {
+    parts.push(`mean ${brief(num(stats.mean))}`, `spread ${brief(num(stats.std))}`);
+    parts.push(`${brief(num(stats.min))} to ${brief(num(stats.max))}`, `gradient norm ${brief(num(stats.gradient_norm))}`);
+  }
+  for (const parameter of node.parameters) {
+    const values = frame.parameters[parameter.name], ratio = values ? ratioOf(values) : null;
+    if (ratio !== null) parts.push(`${parameter.name} update ratio ${brief(ratio)}`);
+  }
+  return parts.join(" · ");
+}
