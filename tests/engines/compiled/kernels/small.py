@@ -15,10 +15,10 @@ SIGNATURE = types.int64(types.int64)
 DAY = 24 * 3600
 posix = pytest.mark.skipif(os.name != "posix", reason="owners and permissions of POSIX")
 
-# In a process of its own: python script.py NAME..., which prints what it computed, how often Numba compiled, how long
-# the kernels took to get, and whether Numba had been imported by then.
+# In a process of its own: python script.py NAME..., which prints what it computed, how often Numba compiled,
+# and whether Numba had been imported by then.
 SCRIPT = '''
-import json, os, sys, time
+import json, os, sys
 from handgrad.engines.compiled.kernels import cache
 early = "numba" in sys.modules
 from llvmlite import ir
@@ -73,7 +73,6 @@ KERNELS = {
 }
 results = {}
 with event.install_recorder("numba:compile") as recorder:
-    start = time.perf_counter()
     kernels = {name: cache.compiled(name, *KERNELS[name][:2]) for name in sys.argv[1:]}
     results = {name: kernel(KERNELS[name][2]) for name, kernel in kernels.items()}
 print(json.dumps({"results": results, "compiles": len(recorder.buffer) // 2, "early": early}))
