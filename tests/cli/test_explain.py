@@ -1,9 +1,12 @@
 """`handgrad explain`: what it prints and writes for a run, and what it refuses."""
 
 import json
+import re
 
 import numpy as np
 import pytest
+
+from handgrad.estimators.tabular import files
 
 QUICK = ("--epochs", 3, "--hidden", "8", "--quiet")
 FILES = {"trace.png", "diagnosis.png", "model.svg", "trace.json"}
@@ -72,6 +75,18 @@ def test_an_ensemble(handgrad, flowers, tmp_path, target):
     (tmp_path / "runs" / "flowers-1" / "history.jsonl").unlink()
     (tmp_path / "runs" / "flowers-1" / "config.json").unlink()
     assert handgrad("explain", "flowers-1", "flowers.csv").code == 0
+
+
+def test_the_loss_of_a_member_is_that_of_its_predictions(handgrad, flowers, tmp_path):
+    options = ("--preset", "tabular", "--ensemble", 1, "--epochs", 8, "--hidden", "8", "--quiet")
+    handgrad("train", "flowers.csv", "--target", "width", *options)
+    assert "an ensemble" not in handgrad("explain", "flowers-1").out
+    loss = json.loads((tmp_path / "runs" / "flowers-1" / "trace.json").read_text())["trace"]["loss_value"]
+    rmse = float(re.search(r"RMSE (\S+) against", handgrad("predict", "flowers-1", "flowers.csv").err)[1])
+    _, metadata = files.load(tmp_path / "runs" / "flowers-1" / "model.safetensors")
+    assert loss == pytest.approx(
+        (rmse / metadata["preprocessing"]["target"]["std"]) ** 2, rel=0.02
+    )  # clipped in predict
 
 
 def test_the_members_of_an_ensemble_are_told_apart(handgrad, flowers, tmp_path):

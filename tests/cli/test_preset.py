@@ -122,7 +122,7 @@ def test_numbers_with_dates_and_many_levels(handgrad, tmp_path, houses, refused)
     prices = np.array([float(row[0]) for row in rows_of(predicted.out)[1:]])
     assert prices.min() > 0
     refused("predict", "houses-1", houses, "--probabilities", saying="--probabilities is for classes")
-    refused("explain", "houses-1", saying="'houses-1' was trained with --preset tabular")
+    assert "squared_error" in handgrad("explain", "houses-1", houses).out
 
 
 def test_what_is_new_to_the_model_is_counted(handgrad, tmp_path, houses):
