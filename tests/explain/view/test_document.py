@@ -21,6 +21,7 @@ MODELS = {
     "mlp": lambda: traced([hg.Linear(4, 5), hg.ReLU(), hg.Linear(5, 3)], 4),
     "out_in": lambda: traced([hg.Linear(4, 5, layout="out_in", bias=False), hg.Tanh(), hg.Linear(5, 3)], 4),
     "norm": lambda: traced([hg.LayerNorm(4), hg.Linear(4, 3), hg.Softmax(2.0)], 4, loss="hinge"),
+    "flattened": lambda: traced([hg.Linear(6, 3, flatten=True)], (2, 3)),
     "images": lambda: traced([hg.Flatten(), hg.Linear(6, 3)], (2, 3)),
     "residual": lambda: traced([hg.Residual(hg.Sequential([hg.Linear(4, 4), hg.Sigmoid()])), hg.Linear(4, 3)], 4),
     "dropout": lambda: traced([hg.Linear(4, 5), hg.Dropout(0.5), hg.Linear(5, 3)], 4, train=True, rng=3),
@@ -188,6 +189,8 @@ def test_a_run_of_a_graph():
     assert frame["nodes"]["add2"]["numbers"] == "4 + (-3) = 1"
     assert frame["nodes"]["f"]["numbers"] == "sigmoid(1) = 0.731059"
     assert frame["nodes"]["w0"]["check"]["error"] < 1e-8
+    assert nodes["f"]["label"] == "f = sigmoid(w0 * x0 + w1 * x1 + w2)"
+    assert nodes["multiply1"]["label"] == "w0 * x0"
     assert nodes["multiply1"]["patterns"] == ["multiply swaps"]
     assert edges["w0 → multiply1"]["letter"] == "x"
     same(frame["nodes"]["x0"]["gradient"], run["x0"].gradient)
@@ -217,12 +220,43 @@ def test_a_run_with_layers_parameters_labels_and_a_value_read_twice():
     same(frame["nodes"]["x"]["gradient"], run["x"].gradient)
 
 
+def test_a_run_that_does_not_read_all_parameters():
+    g = hg.Graph()
+    x = g.input("x")
+    one, other = g.apply(hg.Linear(3, 2), x, name="one"), g.apply(hg.Linear(3, 2), x, name="other")
+    run = g.run(ops.sum(one), g.init(0), x=np.ones((2, 3))).backward()
+    view = hg.view(run)
+    nodes, _, frame = only(hg.View.from_json(view.to_json()))
+    assert other.name not in nodes
+    assert frame["parameters"].keys() == {"one.weight", "one.bias"}
+    assert all(each["check"]["passed"] for each in frame["parameters"].values())
+
+
 def test_a_run_to_an_array():
     g = hg.Graph()
     run = g.run(ops.tanh(g.input("x")), x=np.ones((2, 3))).backward(np.full((2, 3), 2.0))
     _, _, frame = only(hg.view(run))
     assert frame["loss"] is None
     same(frame["nodes"]["x"]["gradient"], run["x"].gradient)
+
+
+def test_a_graph_within_a_model_is_opened():
+    g = hg.Graph()
+    x = g.input("x")
+    g.output((hg.GLU(5, 5)(x) * x).named("mixed"))
+    trace = traced([hg.Linear(4, 5), g, hg.Linear(5, 3)], 4)
+    nodes, edges, frame = only(trace.view())
+    opened = [place for place in nodes if place.startswith("1.")]
+    assert opened == ["1.glu1.content", "1.glu1.gate", "1.glu1.activation", "1.glu1.product", "1.mixed"]
+    assert nodes["1.mixed"]["group"] == "1"
+    same(frame["nodes"]["1.mixed"]["value"], trace.tape.steps[1].out)
+    same(frame["nodes"]["0"]["gradient"], trace.tape.steps[0].dout)
+    parts = [frame["edges"][key]["downstream"] for key in edges if key.startswith("0 → ")]
+    assert len(parts) == 3
+    np.testing.assert_allclose(sum(map(array, parts)), trace.tape.steps[0].dout, rtol=1e-12)
+    assert [p["name"] for p in nodes["1.glu1.gate"]["parameters"]] == ["1.glu1.gate.weight", "1.glu1.gate.bias"]
+    alone, _, _ = only(hg.trace(g, g.init(0), np.ones((2, 5)), [0, 1]).view())
+    assert list(alone) == ["X", *(f"model{place[1:]}" for place in opened), "y", "loss"]
 
 
 class Doubled(hg.Layer):
@@ -241,6 +275,26 @@ def test_a_layer_of_ones_own():
     assert nodes["0"]["formula"] is None
     assert nodes["0"]["derivation"] is None
     np.testing.assert_array_equal(array(frame["edges"]["X → 0"]["local"]).reshape(24, 24), 2 * np.eye(24))
+
+
+class Small(hg.Loss):
+    """A loss of a user's own, without targets."""
+
+    def forward(self, scores, y, sample_weight=None, reduction="mean"):
+        return np.mean(scores**2), scores
+
+    def backward(self, dout, cache):
+        return dout * 2 * cache / cache.size
+
+
+def test_a_loss_of_ones_own():
+    model = hg.Linear(3, 2)
+    trace = hg.trace(model, model.init(0), np.ones((4, 3)), None, loss=Small())
+    nodes, edges, frame = only(trace.view())
+    assert list(nodes) == ["X", "model", "loss"]
+    assert edges["model → loss"]["local"] is None
+    same(frame["nodes"]["model"]["gradient"], trace.tape.dscores)
+    assert frame["parameters"]["weight"]["check"]["passed"]
 
 
 def test_numbers_that_are_not_finite_are_words():
@@ -273,6 +327,9 @@ def test_what_can_not_be_viewed_is_refused():
     g = hg.Graph()
     with pytest.raises(hg.errors.ValueRangeError, match=r"call run.backward\(\) first"):
         hg.view(g.run(g.input("x") * 2.0, x=1.0))
+    strict = pytest.importorskip("array_api_strict")
+    with pytest.raises(hg.errors.DTypeError, match="run on NumPy arrays, got Array at node 'x'"):
+        hg.view(g.run(ops.tanh(g["x"]), x=strict.asarray([0.5])).backward(strict.asarray([1.0])))
     with pytest.raises(hg.errors.ValueRangeError, match="what must name one trace or more"):
         hg.view({})
     with pytest.raises(hg.errors.ValueRangeError, match="of one model, but 'before' has other nodes"):

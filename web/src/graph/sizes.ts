@@ -44,7 +44,7 @@ export function nodeSize(node: Node): { width: number; height: number } {
 
 /** How large a label can be and still fit its box, in pixels. */
 export const largest = (node: Node): number =>
-  Math.max(13, Math.min(24, Math.floor((13 * (nodeSize(node).width - 20)) / widthOf(node.label, "600 13px"))));
+  Math.max(13, Math.min(20, Math.floor((13 * (nodeSize(node).width - 20)) / widthOf(node.label, "600 13px"))));
 
 export const edgeLabel = (edge: Edge): string =>
   edge.shape.length ? [letterText(edge.letter ?? ""), shapeText(edge.shape)].filter(Boolean).join("  ") : letterText(edge.letter ?? "");
@@ -61,7 +61,7 @@ export function about(node: Node, frame: Frame): string {
   const parts = [shapeText(node.shape)];
   if (stats) {
     parts.push(`mean ${brief(num(stats.mean))}`, `spread ${brief(num(stats.std))}`);
-    parts.push(`${brief(num(stats.min))} to ${brief(num(stats.max))}`, `gradient norm ${brief(num(stats.gradient_norm))}`);
+    parts.push(`${brief(num(stats.min))} to ${brief(num(stats.max))}`, ...(values.gradient ? [`gradient norm ${brief(num(stats.gradient_norm))}`] : []));
   }
   for (const parameter of node.parameters) {
     const values = frame.parameters[parameter.name], ratio = values ? ratioOf(values) : null;

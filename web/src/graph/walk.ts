@@ -52,7 +52,7 @@ export function sentence(step: Step, index: Index): string {
   const name = (id: string) => index.nodes.get(id)?.label ?? id;
   const parts: string[] = [];
   if (step.first && !step.node.shape.length) parts.push("Backward starts here: the gradient of the output by itself is 1.");
-  else if (!step.arrives) parts.push("No gradient is kept here.");
+  else if (!step.arrives) parts.push(step.node.kind === "constant" ? "Data: nothing is derived by it." : "No gradient is kept here.");
   else {
     const from = (index.outOf.get(step.node.id) ?? []).map((edge) => name(edge.target));
     parts.push(from.length > 1 ? `Gradients arrive from ${from.join(" and ")} and are summed.` : from.length ? `The gradient arrives from ${from[0]}.` : "The gradient starts here.");

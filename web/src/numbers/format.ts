@@ -1,12 +1,16 @@
-/** The shortest decimal that reads back as the same float32. */
+/** The shortest decimal that reads back as the same float32; of two as near as each other the even one, as NumPy has it. */
 export function shortest32(x: number): string {
   for (let digits = 1; digits <= 9; digits++) {
     const near = Number(x.toPrecision(digits));
-    if (Math.fround(near) === x) return decimal(near);
+    const step = Math.sign(x) * 10 ** (Math.floor(Math.log10(Math.abs(x))) - digits + 1);
+    const beside = (way: number) => Number((near + way * step).toPrecision(digits));
+    if (Math.fround(near) === x) {
+      const longer = x.toPrecision(digits + 1);
+      const tie = /5(e|$)/.test(longer) && Number(longer) === x && /[13579](e|$)/.test(x.toPrecision(digits));
+      return decimal(tie && Math.fround(beside(-1)) === x ? beside(-1) : near);
+    }
     // At a power of two the gap below is half the gap above: a decimal farther off may still read back.
-    const step = 10 ** (Math.floor(Math.log10(Math.abs(x))) - digits + 1);
-    const far = Number((near + Math.sign(x) * step).toPrecision(digits));
-    if (Math.abs(near) < Math.abs(x) && Math.fround(far) === x) return decimal(far);
+    if (Math.abs(near) < Math.abs(x) && Math.fround(beside(1)) === x) return decimal(beside(1));
   }
   return decimal(x);
 }

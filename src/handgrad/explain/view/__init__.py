@@ -98,5 +98,5 @@ def _network(what: Any, checks: bool) -> Network:
                 "what must be a run after backward, so that it has gradients: call run.backward() first"
             )
         network = network_of_run(what)
-        return replace(network, checks=checks_of_run(what)) if checks else network
+        return replace(network, checks=checks_of_run(what, network.values)) if checks else network
     raise DTypeError(f"what must be a trace, a run of a graph or a mapping of traces, got {type(what).__name__}")

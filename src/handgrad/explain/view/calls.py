@@ -22,7 +22,6 @@ from handgrad.ops.jacobians import Call, local_jacobian
 LETTERS = {"weight": "W", "bias": "b"}
 WIDEST = 34  # letters of a label
 STEEPEST = {"sigmoid": 0.25, "tanh": 1.0}
-NO_UNITS = Units()
 
 
 @dataclass(frozen=True)
@@ -87,79 +86,83 @@ def _opened(call: LayerCall) -> Iterator[Place]:
     _, product_cache = ops.multiply.forward(c, f)
     dc, df = ops.multiply.backward(call.gradient, product_cache)
     (dg,) = op.gate.backward(df, f_cache)
-    at = {branch: f"{call.id}.{branch}" for branch in ("content", "gate", "activation", "product")}
-    for branch, value, gradient, w, letters in (
-        ("content", c, dc, w_content, ("X", "V", "b")),
-        ("gate", g, dg, w_gate, ("X", "W", "c")),
-    ):
-        yield _branch(call, branch, value, gradient, w, letters)
-    straight = op.gate is ops.identity
-    if not straight:
-        saturation = units(op.gate, f, closes=op.gate is ops.relu)
-        link = Link(at["gate"], "G", g.shape, local_jacobian(op.gate, Call((g,), f, f_cache)), dg)
-        subject = equations.Subject.of(f"F = {op.gate.name}(G)", G=equations.AXES[g.ndim - 1])
-        yield _part(call, at["activation"], op.gate.name, op.gate, f, df, (link,), subject, f_cache, units=saturation)
-    gate, letter = (at["gate"], "G") if straight else (at["activation"], "F")
-    inputs = Call((c, f), call.out, product_cache)
-    links = (
-        Link(at["content"], "C", c.shape, local_jacobian(ops.multiply, inputs, 0), dc),
-        Link(gate, letter, f.shape, local_jacobian(ops.multiply, inputs, 1), df),
-    )
+    yield _branch(call, "content", c, dc, w_content, ("X", "V", "b"))
+    yield _branch(call, "gate", g, dg, w_gate, ("X", "W", "c"))
     shape = equations.AXES[c.ndim - 1]
-    subject = equations.Subject.of(f"Y = C * {letter}", C=shape, **{letter: shape})
-    text = f"content * {'gate' if straight else f'{op.gate.name}(gate)'}"
-    found = patterns(ops.multiply, call.readers)
-    yield _part(call, at["product"], text, ops.multiply, call.out, call.gradient, links, subject, product_cache, found)
+    straight = op.gate is ops.identity  # the gate's value is its activation
+    if not straight:
+        jacobian = local_jacobian(op.gate, Call((g,), f, f_cache))
+        yield _part(
+            call,
+            "activation",
+            op.gate,
+            label=op.gate.name,
+            value=f,
+            gradient=df,
+            patterns=patterns(op.gate, 1),
+            subject=equations.Subject.of(f"F = {op.gate.name}(G)", G=shape),
+            links=(Link(f"{call.id}.gate", "G", g.shape, jacobian, dg),),
+            cache=f_cache,
+            units=units(op.gate, f, closes=op.gate is ops.relu),
+        )
+    branch, letter = ("gate", "G") if straight else ("activation", "F")
+    by_content, by_gate = (local_jacobian(ops.multiply, Call((c, f), call.out, product_cache), i) for i in (0, 1))
+    yield _part(
+        call,
+        "product",
+        ops.multiply,
+        label=f"content * {'gate' if straight else f'{op.gate.name}(gate)'}",
+        value=call.out,
+        gradient=call.gradient,
+        patterns=patterns(ops.multiply, call.readers),
+        subject=equations.Subject.of(f"Y = C * {letter}", **{"C": shape, letter: shape}),
+        links=(
+            Link(f"{call.id}.content", "C", c.shape, by_content, dc),
+            Link(f"{call.id}.{branch}", letter, f.shape, by_gate, df),
+        ),
+        cache=product_cache,
+    )
 
 
 def _branch(call: LayerCall, branch: str, value: Any, gradient: Any, w: Any, letters: tuple[str, str, str]) -> Place:
-    biased = f"{branch}.bias" in call.names
+    """One of the two linear maps. letters: of its input, its weights and its bias."""
+    layer: Any = call.layer
     bias = call.params.get(f"{branch}.bias")
-    cache = ops.linear.forward(call.x, w, bias)[1]
+    _, cache = ops.linear.forward(call.x, w, bias)
     inputs = Call((call.x, w, bias), value, cache, f"[{branch}]")
     dx, dw, db = ops.linear.backward(gradient, cache)
-    own = {f"{branch}.weight": (1, letters[1], dw), **({f"{branch}.bias": (2, letters[2], db)} if biased else {})}
+    own = [("weight", dw), *([] if bias is None else [("bias", db)])]
     weights = tuple(
-        Weight(call.names[name], letter, np.shape(part), local_jacobian(ops.linear, inputs, place), part)
-        for name, (place, letter, part) in own.items()
+        Weight(call.names[f"{branch}.{name}"], letters[i], np.shape(part), local_jacobian(ops.linear, inputs, i), part)
+        for i, (name, part) in enumerate(own, 1)
     )
-    jacobian = local_jacobian(ops.linear, inputs, 0)
-    link = Link(call.source, "X", np.shape(call.x), jacobian, dx, call.names[f"{branch}.weight"])
-    subject = equations.linear(branch[0].upper(), letters, np.ndim(call.x), biased) if np.ndim(call.x) > 1 else None
-    text = f"{branch} {call.layer.n_in} → {call.layer.n_out}"  # type: ignore[attr-defined]
-    return _part(call, f"{call.id}.{branch}", text, ops.linear, value, gradient, (link,), subject, cache, (), weights)
+    axes, jacobian = np.ndim(call.x), local_jacobian(ops.linear, inputs, 0)
+    return _part(
+        call,
+        branch,
+        ops.linear,
+        label=f"{branch} {layer.n_in} → {layer.n_out}",
+        value=value,
+        gradient=gradient,
+        patterns=patterns(ops.linear, 1),
+        subject=equations.linear(branch[0].upper(), letters, axes, bias is not None) if axes > 1 else None,
+        links=(Link(call.source, "X", np.shape(call.x), jacobian, dx, weights[0].name),),
+        weights=weights,
+        cache=cache,
+    )
 
 
-def _part(
-    call: LayerCall,
-    place: str,
-    text: str,
-    op: Op,
-    value: Any,
-    gradient: Any,
-    links: tuple[Link, ...],
-    subject: equations.Subject | None,
-    cache: Cache,
-    found: tuple[str, ...] | None = None,
-    weights: tuple[Weight, ...] = (),
-    units: Units = NO_UNITS,
-) -> Place:
+def _part(call: LayerCall, branch: str, op: Op, **fields: Any) -> Place:
+    """A part of an opened layer, under its op's formulas."""
+    weights = bool(fields.get("weights"))
     return Place(
-        place,
-        text,
-        "layer" if weights else "op",
-        role(op, bool(weights)),
-        value,
-        gradient,
-        call.id,
-        op.formula,
-        op.derivative,
-        found or patterns(op, 1),
-        subject,
-        links,
-        weights,
-        cache,
-        units=units,
+        f"{call.id}.{branch}",
+        kind="layer" if weights else "op",
+        role=role(op, weights),
+        group=call.id,
+        formula=op.formula,
+        local=op.derivative,
+        **fields,
     )
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 
 from handgrad.check import GradientReport, check_gradients
 from handgrad.errors import HandgradError
-from handgrad.explain.trace.tape import Tape, to_numpy
+from handgrad.explain.trace.tape import Tape
 from handgrad.explain.view.document import number
 from handgrad.models.graph import Run
 from handgrad.models.graph.nodes import INPUT, LAYER
@@ -25,13 +26,13 @@ def checks_of_tape(tape: Tape) -> dict[str, Any]:
     if not tape.params or not np.isfinite(tape.value):
         return {}
     weight = None if tape.sample_weight is None else np.asarray(tape.sample_weight)[:ROWS]
-    y = np.asarray(tape.y)[:ROWS]
+    y = tape.y if np.ndim(tape.y) == 0 else np.asarray(tape.y)[:ROWS]
     try:
         report = check_gradients(
             tape.model,
             tape.params.like(tape.params.flat.astype(np.float64)),
             tape.x[:ROWS].astype(np.float64),
-            y.astype(np.float64) if y.dtype.kind == "f" else y,
+            y.astype(np.float64) if np.ndim(y) and y.dtype.kind == "f" else y,
             loss=tape.loss,
             sample_weight=None if weight is None else weight.astype(np.float64),
             regularizer=tape.regularizer,
@@ -44,11 +45,11 @@ def checks_of_tape(tape: Tape) -> dict[str, Any]:
     return {name: each for name, each in _found(report).items() if name in tape.params}
 
 
-def checks_of_run(run: Run) -> dict[str, Any]:
-    """By the names of parameters and of inputs that a gradient comes back to; none where Dropout drops."""
+def checks_of_run(run: Run, parameters: Iterable[str]) -> dict[str, Any]:
+    """By the names of those parameters and of inputs that a gradient comes back to; none where Dropout drops."""
     nodes = [node for node in run.nodes if node.kind == INPUT and run[node].gradient is not None]
-    given = {node.name: to_numpy(run._values[node.index]) for node in nodes}
-    params = {name: to_numpy(array) for name, array in run.params.items() if name in run.gradients}
+    given = {node.name: run._values[node.index] for node in nodes}
+    params = {name: run.params[name] for name in parameters}
     dropped = [n for n in run.nodes if n.kind == LAYER and type(n.function).__name__ == "Dropout"]
     if np.ndim(run.value) or not np.isfinite(run.value) or any(run._caches[n.index] is not None for n in dropped):
         return {}

@@ -144,14 +144,17 @@ def _block(jacobian: Jacobian) -> float:
 @np.errstate(over="ignore", invalid="ignore", divide="ignore")
 def frame(network: Network, label: str) -> dict[str, Any]:
     """One moment: every value and gradient, as arrays that are yet to be packed."""
-    once = {place.id: network.readers(place.id) == 1 for place in network.places}
     gradients = [np.asarray(g).reshape(-1) for g in (network.gradients or _of_inputs(network)).values()]
     return {
         "label": label,
         "loss": number(network.loss),
         "gradient_norm": number(global_norm(np.concatenate(gradients)) if gradients else 0.0),
         "nodes": {place.id: _node_values(place, network) for place in network.places},
-        "edges": {edge_id(p, link): _edge_values(link, once[link.source]) for p in network.places for link in p.links},
+        "edges": {
+            edge_id(p, link): _edge_values(link, network.readers[link.source] == 1)
+            for p in network.places
+            for link in p.links
+        },
         "parameters": {name: _parameter_values(name, network) for name in network.values},
     }
 
@@ -229,6 +232,8 @@ def _parameter_values(name: str, network: Network) -> dict[str, Any]:
 
 def same_structure(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
     """Whether two graphs have the same nodes, with the same edges."""
-    return [(n["id"], n["kind"]) for n in one["nodes"]] == [(n["id"], n["kind"]) for n in other["nodes"]] and [
-        e["id"] for e in one["edges"]
-    ] == [e["id"] for e in other["edges"]]
+    return _skeleton(one) == _skeleton(other)
+
+
+def _skeleton(graph: Mapping[str, Any]) -> tuple[list[Any], list[Any]]:
+    return [(node["id"], node["kind"]) for node in graph["nodes"]], [edge["id"] for edge in graph["edges"]]

@@ -41,8 +41,8 @@ def of_layer(layer: Layer, axes: int, training: bool) -> Subject | None:
     if not 1 <= axes <= len(AXES):
         return None
     shape = AXES[axes - 1]
-    if type(layer) is Linear and not layer.flatten and axes > 1:
-        return linear("Z", ("X", "W", "b"), axes, layer.bias, layer.layout == "out_in")
+    if type(layer) is Linear and axes > 1:
+        return linear("Z", ("X", "W", "b"), axes, layer.bias, layer.layout == "out_in", layer.flatten)
     if type(layer) is LayerNorm:
         text = f"N = normalize(X, epsilon={layer.epsilon!r}); Y = N * gamma + beta"
         return Subject.of(text, X=shape, gamma="n", beta="n")
@@ -55,11 +55,15 @@ def of_layer(layer: Layer, axes: int, training: bool) -> Subject | None:
     return None
 
 
-def linear(out: str, letters: tuple[str, str, str], axes: int, bias: bool, turned: bool = False) -> Subject:
-    """Z = X W + b, under those letters."""
+def linear(
+    out: str, letters: tuple[str, str, str], axes: int, bias: bool, turned: bool = False, flatten: bool = False
+) -> Subject:
+    """Z = X W + b, under those letters; turned: with W kept as (n_out, n_in); flatten: with X's axes but one as one."""
     x, w, b = letters
-    text = f"{out} = {x} @ {w}{'.T' if turned else ''}{f' + {b}' if bias else ''}"
-    shapes = {x: " ".join([*AXES[axes - 1].split()[:-1], "n_in"]), w: "n_out n_in" if turned else "n_in n_out"}
+    dims = [*AXES[axes - 1].split()[:-1], "n_in"]
+    width, taken = ("*".join(dims[1:]), f"flatten({x})") if flatten and axes > 2 else ("n_in", x)
+    text = f"{out} = {taken} @ {w}{'.T' if turned else ''}{f' + {b}' if bias else ''}"
+    shapes = {x: " ".join(dims), w: f"n_out {width}" if turned else f"{width} n_out"}
     return Subject.of(text, **shapes, **({b: "n_out"} if bias else {}))
 
 

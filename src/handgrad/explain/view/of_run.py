@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+import array_api_compat
 import numpy as np
 
-from handgrad.explain.trace.tape import to_numpy
+from handgrad.errors import DTypeError
 from handgrad.explain.view import equations
 from handgrad.explain.view.calls import WIDEST, LayerCall, label, layer_places, units
 from handgrad.explain.view.places import Link, Network, Place, Weight, role
@@ -23,39 +24,44 @@ SIGNS = {"add": "+", "subtract": "-", "multiply": "·", "divide": "/", "matmul":
 @np.errstate(over="ignore", invalid="ignore", divide="ignore")
 def network_of_run(run: Run) -> Network:
     """All that the run left, after `backward`."""
-    ids: dict[str, str] = {}
-    places: list[Place] = []
-    for node in run.nodes:
-        if node.kind == CONSTANT and not _is_data(run, node):
-            continue
-        places += _places(run, node, ids)
-        ids[node.name] = places[-1].id
-    value = _array(run.value)
-    names = [name for name, gradient in run.gradients.items() if gradient is not None]
+    foreign = [node for node in run.nodes if array_api_compat.is_array_api_obj(run[node].value)]
+    foreign = [node for node in foreign if not isinstance(run[node].value, np.ndarray | np.generic)]
+    if foreign:
+        given = type(run[foreign[0]].value).__name__
+        raise DTypeError(f"what must be a run on NumPy arrays, got {given} at node {foreign[0].name!r}")
+    value = np.asarray(run.value)
+    places = tuple(places_of_run(run))
+    names = dict.fromkeys(weight.name for place in places for weight in place.weights)  # the graph may have others
     return Network(
         f"{run.output.name} = {expression(run.output)}",
-        tuple(places),
-        {name: _array(run.params[name]) for name in names},
-        {name: _array(run.gradients[name]) for name in names},
+        places,
+        {name: np.asarray(run.params[name]) for name in names},
+        {name: np.asarray(run.gradients[name]) for name in names},
         None,
         float(value) if value.ndim == 0 else None,
     )
 
 
+def places_of_run(run: Run) -> Iterator[Place]:
+    """Of each node; numbers that stand in the expressions are left out."""
+    ids: dict[str, str] = {}
+    for node in run.nodes:
+        if node.kind != CONSTANT or _is_data(run, node):
+            for place in _places(run, node, ids):
+                yield place
+            ids[node.name] = place.id
+
+
 def _is_data(run: Run, constant: Node) -> bool:
-    """Whether it is an array that is read: numbers stand in the labels."""
-    value = np.asarray(run[constant].value)
-    return value.ndim > 0 and value.dtype.kind in "biuf"
-
-
-def _array(value: Any) -> np.ndarray:
-    return np.asarray(to_numpy(value))
+    """Whether it is an array that is read: numbers, and shapes and axes, stand in the labels."""
+    value = run[constant].value
+    return not isinstance(value, tuple) and np.ndim(value) > 0 and np.asarray(value).dtype.kind in "biuf"
 
 
 def _places(run: Run, node: Node, ids: dict[str, str]) -> Iterator[Place]:
     at = run[node]
-    value = _array(at.value)
-    gradient = None if at.gradient is None else _array(at.gradient)
+    value = np.asarray(at.value)
+    gradient = None if at.gradient is None else np.asarray(at.gradient)
     if node.kind == LAYER and gradient is not None:
         yield from _layer(run, node, ids, value, gradient)
     elif node.kind == LAYER:  # what it gives is read as data alone
@@ -78,7 +84,7 @@ def _layer(run: Run, node: Node, ids: dict[str, str], value: Any, gradient: Any)
             node.name,
             node.function,
             ids[source.name],
-            _array(run[source].value),
+            np.asarray(run[source].value),
             value,
             cache,
             gradient,
@@ -93,7 +99,7 @@ def _layer(run: Run, node: Node, ids: dict[str, str], value: Any, gradient: Any)
 
 
 def _op(run: Run, node: Node, ids: dict[str, str], value: Any, gradient: Any, found: tuple[str, ...]) -> Place:
-    op, links = node.op, []
+    op, links, text = node.op, [], expression(node, WIDEST)[: 2 * WIDEST]
     moving = {run.graph.nodes[i].name for i in run._moving(node.index)}
     letters = _letters(run, node)
     for source in run.reads(node):
@@ -109,7 +115,7 @@ def _op(run: Run, node: Node, ids: dict[str, str], value: Any, gradient: Any, fo
     kind = "loss" if isinstance(op, Loss) else "op"
     return Place(
         node.name,
-        expression(node, WIDEST)[: 2 * WIDEST],
+        f"{node.name} = {text}" if node.expressed else text,
         kind,
         role(op),
         value,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,11 @@ from handgrad.explain.trace import Trace
 from handgrad.explain.trace.tape import INPUT, Step, Tape
 from handgrad.explain.view import equations
 from handgrad.explain.view.calls import LayerCall, layer_places
+from handgrad.explain.view.of_run import places_of_run
 from handgrad.explain.view.places import Link, Network, Place, Weight, patterns
+from handgrad.layers import Dropout
+from handgrad.models import Graph
+from handgrad.models.graph.nodes import INPUT as NODE_INPUT
 from handgrad.models.graph.patterns import COPY
 from handgrad.ops.jacobians import Call, Reshaped, local_jacobian
 
@@ -36,7 +41,7 @@ def _ids(tape: Tape) -> dict[int, str]:
 
 
 def _place_name(step: Step) -> str:
-    return step.name or ("sum" if step.is_sum else type(step.layer).__name__.lower())
+    return step.name or ("sum" if step.is_sum else "model")
 
 
 def _input(tape: Tape) -> Place:
@@ -50,6 +55,9 @@ def _step(tape: Tape, number: int, ids: dict[int, str]) -> Iterator[Place]:
         yield _sum(tape, step, ids, readers)
         return
     source = step.inputs[0]
+    if isinstance(step.layer, Graph) and not (tape.train and _draws(step.layer)):
+        yield from _graph(tape, step, ids[source])
+        return
     if len(tape.consumers(source)) == 1:
         downstream = tape.dx if source == INPUT else tape.steps[source].dout
     else:
@@ -71,6 +79,33 @@ def _step(tape: Tape, number: int, ids: dict[int, str]) -> Iterator[Place]:
             tape.train,
         )
     )
+
+
+def _graph(tape: Tape, step: Step, source: str) -> Iterator[Place]:
+    """A Graph within the model, opened: run once more, which gives the same, since nothing in it is drawn."""
+    graph: Any = step.layer
+    (entry,) = (node.name for node in graph.nodes if node.kind == NODE_INPUT)
+    params = {own: tape.params[name] for own, name in step.names.items()}
+    run = graph.run(graph.sink, params, **{entry: tape.output(step.inputs[0])}).backward(step.dout)
+    place = _place_name(step)
+
+    def new(name: str) -> str:
+        return source if name == entry else f"{place}.{name}"
+
+    for each in places_of_run(run):
+        if each.id != entry:
+            yield replace(
+                each,
+                id=new(each.id),
+                group=new(each.group) if each.group else place,
+                links=tuple(replace(link, source=new(link.source)) for link in each.links),
+                weights=tuple(replace(weight, name=step.names[weight.name]) for weight in each.weights),
+            )
+
+
+def _draws(graph: Graph) -> bool:
+    """Whether a Dropout may stand in the graph, which draws anew each time it runs in training."""
+    return any(isinstance(layer, Dropout) or hasattr(layer, "children") for layer in graph.children().values())
 
 
 def _sum(tape: Tape, step: Step, ids: dict[int, str], readers: int) -> Place:
@@ -102,7 +137,9 @@ def _loss(tape: Tape, scores: str) -> Iterator[Place]:
     out, cache = loss.forward(tape.scores, tape.y, sample_weight=tape.sample_weight)
     op = getattr(loss, "op", None)
     out, y = np.asarray(out), np.asarray(tape.y)
-    yield Place("y", "y", "constant", "data", y)
+    targets = y.dtype.kind in "biuf"  # a loss of one's own may take none, or others
+    if targets:
+        yield Place("y", "y", "constant", "data", y)
     jacobian = local_jacobian(op, Call((tape.scores,), out, cache)) if op is not None else None
     yield Place(
         "loss",
@@ -114,7 +151,10 @@ def _loss(tape: Tape, scores: str) -> Iterator[Place]:
         formula=getattr(op, "formula", None),
         local=getattr(op, "derivative", None),
         subject=equations.of_loss(loss) if op is not None and type(loss).__module__.startswith("handgrad.") else None,
-        links=(Link(scores, "S", tape.scores.shape, jacobian, tape.dscores), Link("y", "y", y.shape)),
+        links=(
+            Link(scores, "S", tape.scores.shape, jacobian, tape.dscores),
+            *([Link("y", "y", y.shape)] if targets else []),
+        ),
         cache=cache,
     )
     if tape.regularizer is not None:

@@ -51,7 +51,7 @@ class View:
 
     def to_json(self, path: str | Path | None = None) -> str:
         """The document as one line of strict JSON, written to `path` if that is given."""
-        return _written(json.dumps(self.document, allow_nan=False, ensure_ascii=False, separators=(",", ":")), path)
+        return _written(json.dumps(self.document, allow_nan=False, separators=(",", ":")), path)
 
     def to_html(self, path: str | Path | None = None) -> str:
         """One page that works offline: it holds all it needs, and its policy forbids every request."""
@@ -85,5 +85,5 @@ class View:
 def _written(text: str, path: str | Path | None) -> str:
     if path is not None:
         with replacing(Path(path)) as file:
-            file.write(text.encode("utf-8"))
+            file.write(text.encode("utf-8", "replace"))  # a name may hold half a character
     return text

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -91,9 +93,26 @@ class Network:
     loss: float | None
     checks: Mapping[str, Any] = field(default_factory=dict)
 
-    def readers(self, source: str) -> int:
-        """How many links bring a gradient back to a place."""
-        return sum(link.source == source and link.jacobian is not None for p in self.places for link in p.links)
+    @cached_property
+    def readers(self) -> Counter[str]:
+        """How many links bring a gradient back to each place."""
+        links = (link for place in self.places for link in place.links)
+        return Counter(link.source for link in links if link.jacobian is not None)
+
+    @cached_property
+    def by_id(self) -> dict[str, Place]:
+        """The places by their ids."""
+        return {place.id: place for place in self.places}
+
+    @cached_property
+    def by_address(self) -> dict[tuple[int, int], str]:
+        """The id of the first place whose value lies at an address."""
+        return {_address(place.value): place.id for place in reversed(self.places) if np.ndim(place.value)}
+
+    @cached_property
+    def parameter_at(self) -> dict[tuple[int, int], str]:
+        """The name of the parameter that lies at an address."""
+        return {_address(array): name for name, array in self.values.items()}
 
 
 def role(op: Op | None, weights: bool = False) -> str:
@@ -125,17 +144,16 @@ class Saved:
 
 def saved(place: Place, network: Network) -> Iterator[Saved]:
     """What the place's cache holds, each array once. One that is a value or a parameter already takes no bytes."""
-    by_address = {_address(p.value): p.id for p in reversed(network.places) if np.ndim(p.value)}
-    weights = {_address(array): name for name, array in network.values.items()}
+    weights = network.parameter_at
     letters = {link.source: link.letter for link in place.links}
-    inputs = {p.id: p.value for p in network.places if p.id in letters}
+    inputs = {source: network.by_id[source].value for source in letters}
     found: set[tuple[int, int]] = set()
     for number, array in enumerate(_arrays(place.cache), 1):
         key = _address(array) if np.ndim(array) else (number, 0)
         if key in found:
             continue
         found.add(key)
-        alias = by_address.get(key) if np.ndim(array) else _same_number(array, place, inputs)
+        alias = network.by_address.get(key) if np.ndim(array) else _same_number(array, place, inputs)
         shape, size = tuple(np.shape(array)), int(getattr(array, "nbytes", 8))
         if key in weights and np.ndim(array):
             yield Saved(weights[key], shape, 0, "a parameter, by reference", None)
