@@ -44,6 +44,23 @@ def test_ops(op, inputs, hyper, method):
     assert [row.name for row in report.rows] == names
 
 
+@pytest.mark.parametrize(("op", "inputs", "hyper"), OPS, ids=[f"{i}-{case[0].name}" for i, case in enumerate(OPS)])
+def test_ops_one_input_at_a_time(op, inputs, hyper):
+    """The others stand still, and join a complex step all the same, as ops take inputs of one dtype."""
+    for name in [name for name, x in zip(op.inputs, inputs, strict=False) if x is not None]:
+        report = check_gradients(op, *inputs, wrt=name, method="complex", **hyper).raise_if_failed()
+        assert [row.name for row in report.rows] == [name]
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_some_parameters_of_a_loss(dtype):
+    model = mlp([4, 6, 3], activation="tanh")
+    params, x = model.init(0, dtype), normal(5, 4).astype(dtype)
+    for wrt in ("x", "0.weight", ["0.bias", "2.weight"]):
+        report = check_gradients(model, params, x, LABELS, loss="hinge", regularizer=L.L2(0.1), wrt=wrt)
+        assert [row.name for row in report.raise_if_failed().rows] == ([wrt] if isinstance(wrt, str) else wrt)
+
+
 LAYERS = [
     *(activation() for activation in ACTIVATIONS.values()),
     *(gated(4, 3) for gated in GATED.values()),

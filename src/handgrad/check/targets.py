@@ -55,7 +55,15 @@ class Target:
                 raise ValueRangeError(f"wrt must name inputs among {names}, got {key!r}")
         if not chosen:
             raise ValueRangeError(f"wrt must name at least one input among {names}, got none")
-        return replace(self, inputs={name: self.inputs[name] for name in names if name in chosen})
+        rest = {name: value for name, value in self.inputs.items() if name not in chosen}
+
+        def forward(values: Values) -> tuple[Any, Any]:
+            # ops take inputs of one dtype: those that stand still join a complex step
+            steps = any(getattr(value, "dtype", None) == np.complex128 for value in values.values())
+            still = {name: np.asarray(value, np.complex128) for name, value in rest.items()} if steps else rest
+            return self.forward({**still, **values})
+
+        return replace(self, inputs={name: self.inputs[name] for name in names if name in chosen}, forward=forward)
 
 
 def target_of(target: Any, args: Sequence[Any], keywords: Mapping[str, Any], seed: int) -> Target:
