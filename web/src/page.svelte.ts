@@ -29,6 +29,13 @@ export class Page {
   document = $derived<Document | null>(this.collection?.documents[this.documentAt] ?? null);
   variant = $derived(this.document!.variants[Math.min(this.variantAt, this.document!.variants.length - 1)]);
   graph = $derived(this.variant.graph);
+  /** What the drawing of the graph depends on: it stays as it is while values change. */
+  drawing = $derived(
+    JSON.stringify([
+      this.graph.nodes.map((node) => [node.id, node.label, node.shape, node.group, node.patterns, node.parameters]),
+      this.graph.edges.map((edge) => [edge.id, edge.source, edge.target, edge.letter, edge.shape]),
+    ]),
+  );
   index = $derived(indexOf(this.graph));
   frame = $derived(this.variant.frames[Math.min(this.frameAt, this.variant.frames.length - 1)]);
   /** What all gradients are of. */

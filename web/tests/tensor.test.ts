@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import { BadTensor, decode, flat, jacobianShape, norm, num, Omission, place, summarize } from "../src/document/tensor.js";
+import { BadTensor, decode, flat, jacobianShape, num, Omission, place, summarize } from "../src/document/tensor.js";
 import type { Tensor } from "../src/document/types.js";
 import { base64 } from "./documents.js";
 
@@ -84,7 +84,6 @@ test("numbers of the document, also those that JSON has no words for", () => {
   expect(num("nan")).toBeNaN();
 });
 
-test("norm and summary", () => {
-  expect(norm(new Float64Array([3, 4]))).toBe(5);
+test("the limit of the colours is the largest magnitude", () => {
   expect(summarize(new Float64Array([-1, 4])).limit).toBe(4);
 });

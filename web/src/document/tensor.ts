@@ -136,13 +136,6 @@ export function summarize(values: Float32Array | Float64Array): Summary {
   return { low, high, limit: Number.isNaN(limit) ? 0 : limit, nan, positive, negative };
 }
 
-/** The Euclidean norm; 0 for nothing. */
-export function norm(values: Float32Array | Float64Array): number {
-  let sum = 0;
-  for (const value of values) sum += value * value;
-  return Math.sqrt(sum);
-}
-
 /** A number of the document, which may be written as "nan", "inf" or "-inf". */
 export function num(value: Num | null | undefined): number | null {
   if (value == null) return null;

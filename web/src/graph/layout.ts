@@ -147,7 +147,9 @@ export function curve(points: Point[], direction: "LR" | "TB"): string {
   let path = `M${at(points[0])}`;
   for (let i = 1; i < points.length; i++) {
     const a = points[i - 1], b = points[i];
-    if (b.x < a.x - 1 && direction === "LR") path += back(a, b);
+    const returned = i > 1 && a.x < points[i - 2].x - 1;
+    if (direction === "LR" && b.x < a.x - 1) path += back(a, b);
+    else if (direction === "LR" && returned) path += into(a, b);
     else if (direction === "LR") path += `C${round((a.x + b.x) / 2)} ${round(a.y)} ${round((a.x + b.x) / 2)} ${round(b.y)} ${at(b)}`;
     else path += `C${round(a.x)} ${round((a.y + b.y) / 2)} ${round(b.x)} ${round((a.y + b.y) / 2)} ${at(b)}`;
   }
@@ -160,6 +162,14 @@ function back(a: Point, b: Point): string {
   return b.y > a.y
     ? `Q${round(a.x + r)} ${round(a.y)} ${round(a.x + r)} ${round(a.y + r)}V${round(b.y - r)}`
       + `Q${round(a.x + r)} ${round(b.y)} ${round(a.x)} ${round(b.y)}H${round(b.x)}`
+    : `L${round(b.x)} ${round(b.y)}`;
+}
+
+/** On from there, down into the row. */
+function into(a: Point, b: Point): string {
+  const r = 8, x = a.x - r;
+  return b.y > a.y + 2 * r
+    ? `Q${round(x)} ${round(a.y)} ${round(x)} ${round(a.y + r)}V${round(b.y - r)}Q${round(x)} ${round(b.y)} ${round(a.x)} ${round(b.y)}H${round(b.x)}`
     : `L${round(b.x)} ${round(b.y)}`;
 }
 

@@ -47,9 +47,12 @@ export function stepAt(index: Index, frame: Frame, step: number): Step | null {
   return { node, first: step === 0, arrives: frame.nodes[node.id]?.gradient != null, to, uses: node.cache };
 }
 
+/** A name that is not longer than a sentence can bear. */
+const cut = (name: string): string => (name.length > 60 ? `${name.slice(0, 59)}…` : name);
+
 /** The sentence that a step is announced with. */
 export function sentence(step: Step, index: Index): string {
-  const name = (id: string) => index.nodes.get(id)?.label ?? id;
+  const name = (id: string) => cut(index.nodes.get(id)?.label ?? id);
   const parts: string[] = [];
   if (step.first && !step.node.shape.length) parts.push("Backward starts here: the gradient of the output by itself is 1.");
   else if (!step.arrives) parts.push(step.node.kind === "constant" ? "Data: nothing is derived by it." : "No gradient is kept here.");
@@ -57,7 +60,7 @@ export function sentence(step: Step, index: Index): string {
     const from = (index.outOf.get(step.node.id) ?? []).map((edge) => name(edge.target));
     parts.push(from.length > 1 ? `Gradients arrive from ${from.join(" and ")} and are summed.` : from.length ? `The gradient arrives from ${from[0]}.` : "The gradient starts here.");
   }
-  if (step.uses.length) parts.push(`Uses the cache: ${step.uses.map((item) => item.what || item.name).join(", ")}.`);
+  if (step.uses.length) parts.push(`Uses the cache: ${step.uses.map((item) => item.what || item.name).join("; ")}.`);
   const targets = step.to.map((edge) => name(edge.source));
   if (targets.length) parts.push(`Times the local derivative, it flows on to ${targets.join(" and ")}.`);
   const own = step.node.parameters.map((parameter) => parameter.name);
