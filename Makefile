@@ -3,8 +3,8 @@ PYTHON ?= python3
 VENV ?= .venv
 # Further requirements for the tests, e.g. EXTRA="torch==2.13.0": their tests then run instead of being skipped.
 EXTRA ?=
-# One process a core; PYTEST="..." passes options on.
-PYTEST ?= -n auto
+# One process a core, the tests in a browser in one of them; PYTEST="..." passes options on.
+PYTEST ?= -n auto --dist loadgroup
 
 bin := $(VENV)/bin
 # Stamps say what is installed: a venv is made anew for another PYTHON, and added to for another EXTRA.
@@ -12,12 +12,15 @@ made := $(VENV)/made-by-$(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.ve
 empty :=
 tested := $(VENV)/tested-with-$(subst $(empty) $(empty),-,$(subst =,.,$(strip $(EXTRA))))
 
-.PHONY: demo test test-all soak lint format docs clean
+# The packages that the page is built and tested with.
+packages := web/node_modules/.package-lock.json
+
+.PHONY: demo test test-all soak lint format page docs clean
 
 demo: $(VENV)/installed
 	$(bin)/handgrad train
 
-test: $(tested) lint
+test: $(tested) $(packages) lint
 	$(bin)/python -m pytest $(PYTEST)
 
 # The tests on every Python from 3.11 on that is here, each in a folder of its own.
@@ -32,8 +35,10 @@ test-all:
 SOAK ?= 20
 soak: $(tested)
 	HANDGRAD_SOAK=$(SOAK) $(bin)/python -m pytest $(PYTEST) \
-	  tests/ops/test_hypothesis.py tests/engines/test_value_and_grad.py tests/formats/test_files.py tests/check/test_healthy.py \
+	  tests/ops/test_hypothesis.py tests/engines/test_value_and_grad.py tests/formats/test_files.py tests/formats/test_onnx_hostile.py \
+	  tests/formats/test_to_onnx.py tests/formats/test_sklearn.py tests/check/test_healthy.py \
 	  tests/engines/compiled/test_any_network.py tests/engines/compiled/test_vectors.py \
+	  tests/training/test_checkpoints_killed.py \
 	  tests/models/graph/test_random.py tests/explain/test_derive.py tests/explain/test_source.py
 
 lint: $(tested)
@@ -50,6 +55,14 @@ $(made):
 	$(PYTHON) -m venv --clear $(VENV)
 	@touch $@
 
+# The page in the package, from its sources in web/.
+page: $(packages)
+	cd web && npm run -s build
+
+$(packages): web/package-lock.json
+	@if command -v npm >/dev/null; then cd web && npm ci --no-audit --no-fund --loglevel=error; \
+	else echo "Node.js is not here: the page in the package is tested as it is, and not built anew"; fi
+
 # The generated parts of docs/: the table of ops, and that of the mutants.
 docs: $(tested)
 	$(bin)/python docs/generate.py
@@ -64,4 +77,4 @@ $(tested): $(made) pyproject.toml
 	@touch $@ $(VENV)/installed
 
 clean:
-	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) web/node_modules build dist .mypy_cache .ruff_cache .hypothesis

@@ -39,6 +39,12 @@ from .explain.why_zero import why_zero as why_zero
 from .formats import FormatError as FormatError
 from .formats import load as load
 from .formats import save as save
+from .formats.onnx import from_onnx as from_onnx
+from .formats.onnx import to_onnx as to_onnx
+from .formats.sklearn import from_sklearn as from_sklearn
+from .formats.sklearn import to_sklearn as to_sklearn
+from .formats.torch import from_torch as from_torch
+from .formats.torch import to_torch as to_torch
 from .layers import GEGLU as GEGLU
 from .layers import GELU as GELU
 from .layers import GLU as GLU

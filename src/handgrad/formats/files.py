@@ -8,23 +8,20 @@ them.
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Mapping
 from typing import Any
 
-import array_api_compat
 import numpy as np
 
 from handgrad.formats.architecture import build, describe
 from handgrad.formats.atomic import check_place
 from handgrad.formats.container import MODEL, reading, write
 from handgrad.formats.errors import FormatError
+from handgrad.formats.packing import DTYPES, empty, packed
 from handgrad.layers.base import Layer
 from handgrad.layers.parameters import Parameters
 from handgrad.ops.arrays import Array
-
-DTYPES = {"F16": np.float16, "F32": np.float32, "F64": np.float64}
 
 
 def save(model: Layer, params: Mapping[str, Array], path: str | os.PathLike[str], **metadata: Any) -> None:
@@ -39,18 +36,7 @@ def save(model: Layer, params: Mapping[str, Array], path: str | os.PathLike[str]
     """
     check_place(path)
     architecture = describe(model)
-    arrays = {name: np.ascontiguousarray(_on_host(array)) for name, array in params.items()}
-    dtype = next((array.dtype for array in arrays.values()), np.dtype(float))
-    for name, array in arrays.items():
-        if array.dtype != dtype or dtype not in DTYPES.values():
-            raise FormatError(
-                f"parameters must be all float16, float32 or float64, got {array.dtype} in {name!r}"
-                + (f" and {dtype} before" if array.dtype != dtype else "")
-            )
-    specs = model.parameters()
-    size = sum(math.prod(spec.shape) for spec in specs.values())
-    packed = Parameters(specs, np.empty(size, dtype)).pack(arrays)  # refuses what does not fit the model
-    write(path, packed, MODEL, architecture=architecture, metadata=metadata)
+    write(path, packed(model, params), MODEL, architecture=architecture, metadata=metadata)
 
 
 def load(path: str | os.PathLike[str]) -> tuple[Layer, Parameters, dict[str, Any]]:
@@ -79,16 +65,7 @@ def _read(model: Layer, file: Any) -> Parameters:
     if len(dtypes) > 1 or not dtypes <= DTYPES.keys():
         raise FormatError(f"its parameters must be all of one type of {', '.join(DTYPES)}, got {sorted(dtypes)}")
     dtype = DTYPES[dtypes.pop()] if dtypes else np.float64
-    params = Parameters(specs, np.empty(sum(math.prod(spec.shape) for spec in specs.values()), dtype))
+    params = empty(specs, dtype)
     for name, view in params.items():
         view[...] = file.get_tensor(name)
     return params
-
-
-def _on_host(array: Array) -> np.ndarray:
-    """The array in NumPy, whatever library and device it is of."""
-    if array_api_compat.is_array_api_obj(array) and not array_api_compat.is_numpy_array(array):
-        array = array_api_compat.to_device(array, "cpu")
-        if array_api_compat.is_torch_array(array):
-            array = array.detach()
-    return np.asarray(array)
