@@ -150,7 +150,7 @@ def test_random_networks_raise_no_false_alarm(block):
         assert report.ok, f"seed {seed}\n{report}"
 
 
-@settings(max_examples=examples(40), deadline=None)
+@settings(max_examples=examples(40))
 @given(m=st.integers(1, 6), n_in=st.integers(1, 6), n_out=st.integers(1, 6), seed=st.integers(0, 1000))
 def test_pairs_of_any_shape(m, n_in, n_out, seed):
     rng = np.random.default_rng(seed)

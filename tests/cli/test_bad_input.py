@@ -209,14 +209,6 @@ def test_debug_shows_the_traceback(tmp_path, monkeypatch):
     assert type(result.exception).__name__ == "InputError"
 
 
-def test_a_failure_while_writing_leaves_nothing(handgrad, refused, flowers, monkeypatch):
-    def full(*args, **kwargs):
-        raise OSError(28, "No space left on device", "runs/x")
-
-    monkeypatch.setattr("handgrad.cli.plain.save", full)
-    refused("train", flowers, "--target", "kind", *QUICK, saying="runs/x: no space left on device")
-
-
 def test_history_holds_no_nan(handgrad, tmp_path, flowers):
     handgrad("train", flowers, "--target", "kind", *QUICK)
     for name in ("config.json", "history.jsonl"):

@@ -82,20 +82,54 @@ def test_ctrl_c_keeps_what_was_learnt(tmp_path):
     assert config["stopped"] == "interrupted"
     assert config["epochs"] == len((folder / "history.jsonl").read_text().splitlines()) > 0
     assert [path.name for path in (tmp_path / "runs").iterdir()] == ["digits-1"]
+    assert "handgrad train --resume digits-1" in out
+    assert list((folder / "checkpoints").glob("step-*"))
+
+
+LONG = ("train", "--hidden", "16", "--epochs", 400, "--patience", 400)
+
+
+@pytest.fixture(scope="module")
+def never_stopped(tmp_path_factory):
+    """The files of the run that signals do not stop."""
+    folder = tmp_path_factory.mktemp("whole")
+    subprocess.run([*COMMAND, *map(str, LONG), "--quiet"], cwd=folder, capture_output=True, timeout=120, check=True)
+    return files(folder / "runs/digits-1")
+
+
+def files(folder):
+    """The model's bytes, the history without what a clock gives, and which files there are."""
+    history = [json.loads(line) for line in (folder / "history.jsonl").read_text().splitlines()]
+    for row in history:
+        del row["seconds"]
+    return (folder / "model.safetensors").read_bytes(), history, sorted(path.name for path in folder.iterdir())
 
 
 @posix
-@pytest.mark.parametrize("number", [signal.SIGTERM])
-def test_other_signals_leave_nothing(tmp_path, number):
-    process = start(tmp_path, "train", "--epochs", 100_000, "--patience", 100_000)
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_what_a_signal_cuts_off_goes_on_to_the_same_model(tmp_path, never_stopped, number):
+    process = start(tmp_path, *LONG, "--checkpoint", "3 epochs")
+    checkpoints = tmp_path / "runs/digits-1/checkpoints"
     try:
-        wait_for_training(process)
+        while len(list(checkpoints.glob("step-*"))) < 3 and process.poll() is None:
+            time.sleep(0.01)
         process.send_signal(number)
-        process.communicate(timeout=60)
+        _, err = process.communicate(timeout=60)
     finally:
         end(process)
-    assert process.returncode == 128 + number
-    assert not (tmp_path / "runs").exists()
+    if number == signal.SIGTERM:
+        assert process.returncode == 143
+        assert err == "error: stopped by SIGTERM; to go on: handgrad train --resume digits-1\n"
+    assert not (tmp_path / "runs/digits-1/model.safetensors").exists()
+    run = subprocess.run(
+        [*COMMAND, "train", "--resume", "digits-1", "--quiet"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert (run.returncode, run.stdout, run.stderr) == (0, "runs/digits-1\n", "")
+    assert files(tmp_path / "runs/digits-1") == never_stopped
 
 
 def test_the_command_starts_without_the_heavy_libraries():
@@ -105,15 +139,16 @@ def test_the_command_starts_without_the_heavy_libraries():
 
 STOPS_WHILE_WRITING = """
 import sys, time
-import handgrad.cli.plain as plain
+from handgrad.cli import ensemble, plain
 from handgrad.cli.app import main
 
-def save(model, params, path, **metadata):
+def save(*args, **metadata):
+    path = args[-1]
     path.write_bytes(b"half a mod")
     print("writing", file=sys.stderr, flush=True)
     time.sleep(600)
 
-plain.save = save
+plain.save = ensemble.files.save = save
 main()
 """
 
@@ -121,7 +156,19 @@ main()
 @posix
 def test_what_a_killed_run_left_is_removed_by_the_next_one_and_no_other(tmp_path):
     (tmp_path / "t.csv").write_text("x,y\n" + "".join(f"{i % 9},{'ab'[i % 9 > 4]}\n" for i in range(90)))
-    arguments = ["train", "t.csv", "--target", "y", "--quiet", "--epochs", "2"]
+    arguments = [
+        "train",
+        "t.csv",
+        "--target",
+        "y",
+        "--quiet",
+        "--epochs",
+        "2",
+        "--preset",
+        "tabular",
+        "--ensemble",
+        "1",
+    ]
     code = [sys.executable, "-c", STOPS_WHILE_WRITING, *arguments]
     writing = [subprocess.Popen(code, cwd=tmp_path, stderr=subprocess.PIPE, text=True) for _ in range(2)]
     try:
@@ -141,13 +188,20 @@ def test_what_a_killed_run_left_is_removed_by_the_next_one_and_no_other(tmp_path
 
 
 @posix
-def test_a_run_killed_in_training_leaves_nothing(tmp_path):
-    process = start(tmp_path, "train", "--epochs", 100_000, "--patience", 100_000)
+def test_killed_while_it_writes_the_model_it_goes_on(tmp_path):
+    (tmp_path / "t.csv").write_text("x,y\n" + "".join(f"{i % 9},{'ab'[i % 9 > 4]}\n" for i in range(90)))
+    code = [sys.executable, "-c", STOPS_WHILE_WRITING, "train", "t.csv", "--target", "y", "--quiet", "--epochs", "2"]
+    process = subprocess.Popen(code, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
     try:
-        wait_for_training(process)
+        assert process.stderr.readline() == "writing\n"
+        resume = [*COMMAND, "train", "--resume", "t-1", "--quiet"]
+        run = subprocess.run(resume, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+        assert run.returncode == 1
+        assert run.stderr == "error: the run 'runs/t-1' is being trained by another process; wait for it to end\n"
     finally:
         end(process)
-    assert not (tmp_path / "runs").exists()
+    run = subprocess.run(resume, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert (run.returncode, run.stdout, run.stderr) == (0, "runs/t-1\n", "")
 
 
 @posix

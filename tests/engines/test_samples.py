@@ -56,7 +56,7 @@ def check(model, loss, params, x, y, weights=None, tolerance=1e-12):
         close(found.clipped(limit).flat, factors @ flats, tolerance)
 
 
-@settings(max_examples=150, deadline=None, derandomize=True, database=None)
+@settings(max_examples=150, derandomize=True, database=None)
 @given(models(), st.sampled_from(LOSSES), st.booleans(), st.integers(0, 2**31))
 def test_any_model(model, loss, weighted, seed):
     x, y, weights = task(loss, seed, 5)

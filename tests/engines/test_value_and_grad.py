@@ -31,7 +31,7 @@ def random_params(model, seed=0, dtype=np.float64):
     return params
 
 
-@settings(max_examples=examples(80), deadline=None)
+@settings(max_examples=examples(80))
 @given(
     models(),
     st.sampled_from(LOSSES),
@@ -72,7 +72,7 @@ def test_gradients_of_random_models_agree_with_the_complex_step(model, loss, see
     np.testing.assert_allclose(grads.flat, numeric, rtol=1e-9, atol=1e-12 * scale)
 
 
-@settings(max_examples=examples(40), deadline=None)
+@settings(max_examples=examples(40))
 @given(models(), st.sampled_from(LOSSES), st.integers(0, 10_000))
 def test_float32_in_float32_out_near_float64(model, loss, seed):
     x, y, weights = task(loss, seed)

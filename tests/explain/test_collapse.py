@@ -100,7 +100,7 @@ def layers(width):
     )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.lists(layers(4), min_size=1, max_size=5), st.integers(0, 99))
 def test_any_nest_computes_the_same(parts, seed):
     model = hg.Sequential(parts)

@@ -69,7 +69,6 @@ def expressions(draw):
 @settings(
     max_examples=examples(50),
     derandomize=FACTOR == 1,
-    deadline=None,
     phases=[Phase.generate],
     suppress_health_check=list(HealthCheck),
 )

@@ -62,7 +62,6 @@ def wobble(model, data, options):
 @settings(
     max_examples=examples(20),
     derandomize=FACTOR == 1,
-    deadline=None,
     phases=[Phase.generate],
     suppress_health_check=list(HealthCheck),
 )

@@ -87,7 +87,7 @@ def apart(one, other):
     return x + w <= x2 + 0.2 or x2 + w2 <= x + 0.2 or y + h <= y2 + 0.2 or y2 + h2 <= y + 0.2
 
 
-@settings(max_examples=examples(100), deadline=None)
+@settings(max_examples=examples(100))
 @given(graphs())
 def test_any_graph(drawn):
     nodes, edges = drawn

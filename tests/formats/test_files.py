@@ -73,7 +73,7 @@ def sharing(model):
     return [seen.setdefault(place, len(seen)) for place in places(model)]
 
 
-@settings(max_examples=examples(60), deadline=None)
+@settings(max_examples=examples(60))
 @given(models(), st.sampled_from([np.float32, np.float64]), st.integers(0, 2**32))
 def test_round_trip(tmp_path_factory, model, dtype, seed):
     path = tmp_path_factory.mktemp("models") / "model.safetensors"
@@ -279,7 +279,7 @@ def test_shared_containers_do_not_blow_up():
         build(entries)
 
 
-@settings(max_examples=examples(300), deadline=None)
+@settings(max_examples=examples(300))
 @given(st.data())
 def test_a_damaged_file_is_refused_or_right(tmp_path_factory, data):
     folder = tmp_path_factory.mktemp("damaged")

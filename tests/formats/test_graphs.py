@@ -87,7 +87,7 @@ def test_a_rebound_graph(tmp_path):
     np.testing.assert_array_equal(loaded.forward(params, X)[0], g.forward(params, X)[0])
 
 
-@settings(max_examples=examples(30), deadline=None)
+@settings(max_examples=examples(30))
 @given(programs(kinked=True))
 def test_random_graphs(program):
     g, _ = random_graph(*program)
@@ -205,7 +205,7 @@ def test_deep_constants_and_many_nodes_are_refused():
         build(entries)
 
 
-@settings(max_examples=examples(200), deadline=None)
+@settings(max_examples=examples(200))
 @given(st.data())
 def test_a_damaged_graph_is_refused_or_right(data):
     """Any one value within the entries replaced by another."""

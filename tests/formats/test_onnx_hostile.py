@@ -51,7 +51,7 @@ def test_they_are_read_before_they_are_damaged(made):
     assert read(made.SerializeToString()) is not None
 
 
-@settings(max_examples=examples(300), deadline=None)
+@settings(max_examples=examples(300))
 @given(st.data())
 def test_damaged_bytes(data):
     content = bytearray(data.draw(st.sampled_from(FILES)).SerializeToString())
@@ -123,7 +123,7 @@ def change_shape(draw, graph):
         shape.dim.add().dim_value = length
 
 
-@settings(max_examples=examples(300), deadline=None)
+@settings(max_examples=examples(300))
 @given(st.data())
 def test_graphs_of_another_making(data):
     model = onnx.ModelProto()

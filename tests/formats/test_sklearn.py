@@ -123,7 +123,7 @@ def test_parameters_are_copies():
     assert params.flat.any()
 
 
-@settings(max_examples=examples(40), deadline=None)
+@settings(max_examples=examples(40))
 @given(
     st.lists(st.integers(1, 6), min_size=2, max_size=5),
     st.sampled_from(["identity", "sigmoid", "tanh", "relu"]),

@@ -55,7 +55,7 @@ def test_every_layer_is_in_the_table():
     assert EVERY - covered() == {hg.Layer, hg.Graph}
 
 
-@settings(max_examples=examples(30), deadline=None)
+@settings(max_examples=examples(30))
 @given(models(), st.integers(0, 99))
 def test_any_model(model, seed):
     (n,) = sample_shape(model) or (3,)

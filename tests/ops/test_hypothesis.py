@@ -12,7 +12,7 @@ from proofs import adjoint, complex_step, definition, purity, types
 from soak import FACTOR, examples
 from table import Case, Drawn, labels, normal, positive
 
-DRAWN = settings(max_examples=examples(25), deadline=None, derandomize=FACTOR == 1)
+DRAWN = settings(max_examples=examples(25), derandomize=FACTOR == 1)
 LENGTHS = st.integers(1, 4)
 SHAPES = st.lists(LENGTHS, min_size=1, max_size=3).map(tuple)
 

@@ -124,7 +124,6 @@ def trainings(draw: st.DrawFn) -> Training:
 
 @settings(
     max_examples=examples(150),
-    deadline=None,
     derandomize=FACTOR == 1,
     suppress_health_check=[HealthCheck.filter_too_much, HealthCheck.too_slow, HealthCheck.data_too_large],
 )

@@ -68,7 +68,7 @@ def test_every_layer(name, real, tolerance, few):
     assert_as_eager(forward, case.layer, params, x, tolerance, few=few)
 
 
-@settings(max_examples=60, deadline=None, derandomize=True, database=None)
+@settings(max_examples=60, derandomize=True, database=None)
 @given(models(), st.integers(0, 2**31), st.integers(0, 30))
 def test_any_model(model, seed, m):
     params, x = random_params(model, np.float64, seed), rows(m, (2, 2), np.float64, seed)

@@ -193,7 +193,7 @@ def test_to_dict_is_json():
     assert [p["name"] for p in data["parameters"]] == list(params)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.lists(st.floats(-1e3, 1e3), min_size=1, max_size=30), st.integers(0, 3))
 def test_spread(values, bad):
     spread = Spread.of(np.array([*values, *[np.nan] * bad]))

@@ -169,7 +169,7 @@ def test_a_gradient_of_a_parameter_that_nothing_uses():
     assert list(reasons) == [("no gradient", "0")]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(0, 10_000))
 def test_every_zero_has_a_reason(seed):
     rng = np.random.default_rng(seed)
