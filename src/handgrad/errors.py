@@ -58,3 +58,24 @@ class ParameterError(HandgradError, LookupError):
 
 class UnsupportedError(HandgradError, NotImplementedError):
     """The chosen engine cannot run this model, loss or optimizer."""
+
+
+class CheckpointError(HandgradError, ValueError):
+    """A folder of checkpoints cannot serve this training: another process has it, or it holds another training."""
+
+
+class CheckpointWarning(UserWarning):
+    """A checkpoint could not be written or read, and training went on without it."""
+
+
+class Terminated(SystemExit):
+    """SIGTERM came while `fit` trained with checkpoints: the step is finished, the checkpoint written.
+
+    Left alone it ends the process, with the exit code 143 of that signal. result: what `fit` would have returned.
+    """
+
+    result: Any = None
+
+    def __init__(self, message: str):
+        super().__init__(message)
+        self.code = 143

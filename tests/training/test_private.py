@@ -85,7 +85,7 @@ def test_the_sum_is_divided_by_the_expected_size_not_by_the_rows_drawn():
         MODEL, hg.CrossEntropy(), hg.SGD(1.0).bind(1), None, None, MODEL.init(0), SampleClipping(0.3, 1e-12)
     )
     rng = np.random.Generator(np.random.Philox(3))
-    rows = next(engine._batches(np.arange(60), 15, rng))
+    rows = next(engine._batches(np.arange(60), 15, engine._generators(rng)))
     assert len(rows) not in (0, 15)
     data = Rows(X[rows], Y[rows])
     _, gradient = engine._value_and_grad(data, data.x, rng)
@@ -136,7 +136,7 @@ def test_rows_are_drawn_independently():
     steps = [
         rows
         for epoch in range(200)
-        for rows in engine._batches(np.arange(60), 15, np.random.Generator(np.random.Philox(epoch)))
+        for rows in engine._batches(np.arange(60), 15, engine._generators(np.random.Generator(np.random.Philox(epoch))))
     ]
     assert len(steps) == 800
     sizes = np.array([len(rows) for rows in steps])

@@ -84,6 +84,7 @@ def _preset_option(name: str, panel: str, help_text: str, **settings: Any) -> An
 
 @app.command()
 def train(
+    context: typer.Context,
     data: Annotated[
         str | None, typer.Argument(metavar="[DATA]", help=f"A table: {TABLES}. Left out: scikit-learn's digits.")
     ] = None,
@@ -133,9 +134,16 @@ def train(
     label_smoothing: Annotated[
         float | None, _preset_option("label_smoothing", TRAINING, "The share of each label spread over all classes.")
     ] = None,
+    checkpoint: Annotated[
+        str | None,
+        _preset_option("checkpoint", TRAINING, "How often to keep it for --resume: 30 seconds, 500 steps, 2 epochs."),
+    ] = None,
     seed: Annotated[int, _option(TRAINING, "Decides the parts, the first values and the order.", min=0)] = Options.seed,
     name: Annotated[str | None, _option(OUTPUT, "The run's name; by default numbered, as digits-1.")] = None,
     runs: Runs = "runs",
+    resume: Annotated[
+        str | None, _option(OUTPUT, "Go on with a run that was cut off, with its own options.", metavar="RUN")
+    ] = None,
     report: Annotated[
         bool, _option(OUTPUT, "Write report.html beside the model: curves, errors, gradients.", "--report")
     ] = False,
@@ -148,8 +156,16 @@ def train(
     [dim]handgrad train[/dim]
     [dim]handgrad train cars.csv --target price[/dim]
     [dim]handgrad train cars.csv --target price --preset tabular[/dim]
+    [dim]handgrad train --resume cars-1[/dim]
     """
     with explained(debug):
+        if resume is not None:
+            _alone(context)
+            from handgrad.cli.train import resume as resume_command
+
+            if not resume_command(resume, runs, quiet=quiet, progress=progress, page=report):
+                raise typer.Exit(1)
+            return
         options = options_of(
             preset.value,
             data=data,
@@ -170,6 +186,7 @@ def train(
             patience=patience,
             l2=l2,
             label_smoothing=label_smoothing,
+            checkpoint=checkpoint,
             seed=seed,
             name=name,
             runs=runs,
@@ -283,6 +300,16 @@ def bench(
         from handgrad.cli.bench.command import bench as run_command
 
         run_command(configs=configs, threads=threads, rounds=rounds)
+
+
+def _alone(context: typer.Context) -> None:
+    """Raise UsageError for options beside --resume that its run has already."""
+    sources = {name: context.get_parameter_source(name) for name in context.params}
+    given = [name for name, source in sources.items() if source is not None and source.name == "COMMANDLINE"]
+    wrong = [name for name in given if name not in ("resume", "runs", "report", "quiet", "progress", "debug")]
+    if wrong:
+        flags = " and ".join("DATA" if name == "data" else f"--{name.replace('_', '-')}" for name in sorted(wrong))
+        raise UsageError(f"--resume goes on with the options that the run has; leave out {flags}")
 
 
 def _widths(text: str) -> tuple[int, ...]:

@@ -139,7 +139,9 @@ def _scores(estimator: Any, features: Features, table: Table) -> np.ndarray:
     return estimator.predict(frame)[:, None].astype(np.float32)
 
 
-def _train(estimator: Any, recipe: Recipe, frame: Frame, options: Tabular, task: Task, progress: bool) -> Trained:
+def _train(
+    estimator: Any, recipe: Recipe, frame: Frame, options: Tabular, task: Task, progress: bool, _: Path | None
+) -> Trained:
     classifies = isinstance(task.target, Classes)
     loss: Loss = CrossEntropy(recipe.label_smoothing) if classifies else SquaredError()
     y = task.train[1] if classifies else task.train[1][:, 0]

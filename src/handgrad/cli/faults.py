@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from difflib import get_close_matches
+from typing import Any
 
 import typer
 
-from handgrad.errors import HandgradError
+from handgrad.errors import CheckpointWarning, HandgradError
 
 
 class InputError(HandgradError, ValueError):
@@ -19,11 +21,39 @@ class UsageError(InputError):
     """The command line itself is not right; the exit code is 2, as for an unknown option."""
 
 
+class Unfinished(SystemExit):
+    """A training was cut off that can go on. The command ends with that exit code, and its message."""
+
+    def __init__(self, message: str, code: int):
+        super().__init__(message)
+        self.code = code
+
+
+@contextmanager
+def said() -> Iterator[None]:
+    """Show what checkpoints warn of as notes, at once."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", CheckpointWarning)
+        show = warnings.showwarning
+
+        def note(message: Warning | str, category: type[Warning], *rest: Any) -> None:
+            if issubclass(category, CheckpointWarning):
+                print_line("note", "bold", str(message))
+            else:
+                show(message, category, *rest)
+
+        warnings.showwarning = note  # type: ignore[assignment]
+        yield
+
+
 @contextmanager
 def explained(debug: bool) -> Iterator[None]:
     """Turn expected faults into a red line on stderr and an exit code; with `debug`, let them show their traceback."""
     try:
         yield
+    except Unfinished as stop:
+        print_error(str(stop))
+        raise
     except (HandgradError, OSError, MemoryError, KeyboardInterrupt) as error:
         if debug:
             raise
@@ -47,10 +77,15 @@ def words(error: BaseException) -> str:
 
 def print_error(message: str) -> None:
     """`error: message` on stderr, red where there are colours."""
+    print_line("error", "bold red", message)
+
+
+def print_line(kind: str, style: str, message: str) -> None:
+    """`kind: message` on stderr."""
     from rich.console import Console
     from rich.text import Text
 
-    Console(stderr=True, soft_wrap=True).print(Text.assemble(("error: ", "bold red"), message))
+    Console(stderr=True, soft_wrap=True).print(Text.assemble((f"{kind}: ", style), message))
 
 
 def did_you_mean(given: str, names: list[str]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import Any
 
-from handgrad.cli.faults import UsageError
+from handgrad.cli.faults import InputError, UsageError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +45,7 @@ class Plain(Options):
     patience: int = 15
     l2: float = 0.0
     label_smoothing: float = 0.01
+    checkpoint: str = "1 minute"
 
     @property
     def set_aside(self) -> float:
@@ -69,6 +70,17 @@ class Tabular(Options):
 
 
 PRESETS: dict[str, type[Options]] = {"plain": Plain, "tabular": Tabular}
+TYPES: dict[str, Any] = {  # of the options above, or of the parts of one
+    "str": str,
+    "str | None": str | None,
+    "int": int,
+    "int | None": int | None,
+    "float": float | int,
+    "float | None": float | int | None,
+    "tuple[str, ...]": str,
+    "tuple[int, ...]": int,
+    "tuple[int, ...] | None": int | None,
+}
 SHARED = {field.name for field in fields(Options)}
 
 
@@ -83,6 +95,23 @@ def options_of(preset: str, **given: Any) -> Options:
             f"--preset {preset} does not take {' and '.join(wrong)}; what it can be told is {', '.join(own)}"
         )
     return PRESETS[preset](**chosen)
+
+
+def options_in(config: Any, path: str) -> Options:
+    """The options that a run's config holds. Raises InputError where it holds none, or others than there are."""
+    written = config.get("options") if isinstance(config, dict) else None
+    kind = PRESETS.get(str(written.get("preset"))) if isinstance(written, dict) else None
+    if kind is None or not isinstance(written, dict):
+        raise InputError(f"{path}: it holds no options of a training")
+    given: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in written.items()}
+    known = {field.name: str(field.type) for field in fields(kind)}
+    if unknown := given.keys() - known.keys():
+        raise InputError(f"{path}: it has the options {', '.join(sorted(unknown))}, which this version does not know")
+    for name, value in given.items():
+        parts = value if known[name].startswith("tuple[") and isinstance(value, tuple) else (value,)
+        if not all(isinstance(part, TYPES[known[name]]) and not isinstance(part, bool) for part in parts):
+            raise InputError(f"{path}: its option {name} must be {known[name]}, got {value!r:.60}")
+    return kind(**given)
 
 
 def _flag(name: str) -> str:

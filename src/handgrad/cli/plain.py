@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from handgrad.check import GradientReport, check_gradients
-from handgrad.cli.faults import InputError
+from handgrad.cli.faults import InputError, said
 from handgrad.cli.memory import check_memory
 from handgrad.cli.options import Plain
 from handgrad.cli.presets import CHECKED_ROWS, Loaded, Plan, Trained, described, preprocessing
@@ -40,6 +40,7 @@ def plan(options: Plain, task: Task) -> Plan:
         f"{len(parts.test):,} to test on",
         f"{' -> '.join(map(str, widths))}, {options.activation}, {size:,} parameters, {options.dtype}",
         partial(_train, model, options, task),
+        resumes=True,
     )
 
 
@@ -55,10 +56,11 @@ def load(path: Path) -> Loaded:
     )
 
 
-def _train(model: Sequential, options: Plain, task: Task, progress: bool) -> Trained:
+def _train(model: Sequential, options: Plain, task: Task, progress: bool, checkpoints: Path | None) -> Trained:
     loss: Loss = CrossEntropy(options.label_smoothing) if isinstance(task.target, Classes) else SquaredError()
     regularizer = L2(options.l2) if options.l2 else None
-    result = _fit(model, task, loss, regularizer, options, progress)
+    with said():
+        result = _fit(model, task, loss, regularizer, options, progress, checkpoints)
     written = described(task.features, task.target)
     return Trained(
         name="this MLP",
@@ -79,7 +81,15 @@ def _train(model: Sequential, options: Plain, task: Task, progress: bool) -> Tra
     )
 
 
-def _fit(model: Sequential, task: Task, loss: Loss, regularizer: L2 | None, options: Plain, progress: bool) -> Result:
+def _fit(
+    model: Sequential,
+    task: Task,
+    loss: Loss,
+    regularizer: L2 | None,
+    options: Plain,
+    progress: bool,
+    checkpoints: Path | None,
+) -> Result:
     try:
         result = fit(
             model,
@@ -94,6 +104,9 @@ def _fit(model: Sequential, task: Task, loss: Loss, regularizer: L2 | None, opti
             patience=options.patience,
             seed=options.seed,
             progress=progress,
+            checkpoint=checkpoints,
+            every=options.checkpoint,
+            resume=checkpoints is not None,
         )
     except DivergenceError as error:
         given = f"{_peak(options):g}"

@@ -40,13 +40,16 @@ class Trained:
 
 @dataclass(frozen=True)
 class Plan:
-    """What is going to be trained: the number of features, the parts and the model in words, and the training itself,
-    which takes whether to show its progress."""
+    """What is going to be trained: the number of features, the parts and the model in words, and the training itself.
+
+    train: takes whether to show its progress, and the folder of its checkpoints where it `resumes` from any.
+    """
 
     features: int
     parts: str
     model: str
-    train: Callable[[bool], Trained]
+    train: Callable[[bool, Path | None], Trained]
+    resumes: bool = False
 
 
 @dataclass(frozen=True)

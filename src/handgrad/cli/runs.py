@@ -1,9 +1,10 @@
-"""Run folders: what a training left behind, complete or not there at all.
+"""Run folders: what a training left behind. One with a model is complete; one without can be resumed.
 
 runs/NAME/model.safetensors   the model, with its preprocessing in the metadata
 runs/NAME/config.json         the options, versions, data and results
 runs/NAME/history.jsonl       one row an epoch
 runs/NAME/report.html         with --report: the page that `handgrad view` would show
+runs/NAME/checkpoints/        of a training that was cut off, for `handgrad train --resume NAME`
 """
 
 from __future__ import annotations
@@ -22,21 +23,23 @@ from pathlib import Path
 from typing import Any
 
 from handgrad.cli.faults import InputError, did_you_mean, listed
-from handgrad.formats.atomic import sync_folder
+from handgrad.errors import HandgradError
+from handgrad.formats.atomic import replacing, sync_folder
 
 UNFINISHED = ".unfinished-"
 MODEL, CONFIG, HISTORY = "model.safetensors", "config.json", "history.jsonl"
-REPORT = "report.html"
+REPORT, CHECKPOINTS = "report.html", "checkpoints"
 
 
 @dataclass
 class NewRun:
-    """A run being made. `folder` is a hidden one beside where the run will be; `commit` moves it there."""
+    """A run being made. `folder` is a hidden one beside where the run will be; `claim` or `commit` moves it there."""
 
     parent: Path
     stem: str  # the name, or what the numbered name begins with
     fixed: bool
     undo: ExitStack
+    named: bool = False
 
     @cached_property
     def folder(self) -> Path:
@@ -56,8 +59,36 @@ class NewRun:
         """One line of JSON for each row."""
         self._write(name, "".join(json.dumps(_plain(row), allow_nan=False) + "\n" for row in rows))
 
-    def commit(self) -> Path:
-        """Give the run its name. Raises InputError when another process has taken a fixed name meanwhile."""
+    def claim(self, config: Mapping[str, Any]) -> Path:
+        """Give the run its name before its training, and `config`; returns its folder for checkpoints.
+
+        It stays, to be resumed, however the training ends, but for a HandgradError, in which another would end too.
+        Raises as `commit` does.
+        """
+        self.write_json(CONFIG, config)
+        (self.folder / CHECKPOINTS).mkdir()
+        self.folder, self.named = self._moved(), True
+        self.undo.push(self._drop)
+        return self.folder / CHECKPOINTS
+
+    def _drop(self, kind: type[BaseException] | None, *rest: object) -> None:
+        if kind is not None and issubclass(kind, HandgradError):
+            shutil.rmtree(self.folder, ignore_errors=True)
+
+    def commit(self, keep: bool = False) -> Path:
+        """The run is complete, and has its name. keep: its checkpoints too, so that it can go on.
+
+        Raises InputError when another process has taken a fixed name meanwhile.
+        """
+        if not self.named:
+            return self._moved()
+        if not keep:
+            shutil.rmtree(self.folder / CHECKPOINTS, ignore_errors=True)
+        sync_folder(self.folder)
+        return self.folder
+
+    def _moved(self) -> Path:
+        """The folder, under its name now."""
         os.chmod(self.folder, 0o755)  # mkdtemp's lets nobody else read
         sync_folder(self.folder)
         while True:
@@ -74,10 +105,8 @@ class NewRun:
             return place
 
     def _write(self, name: str, text: str) -> None:
-        with (self.folder / name).open("w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
+        with replacing(self.folder / name) as file:
+            file.write(text.encode())
 
 
 @contextmanager
@@ -101,6 +130,20 @@ def new_run(parent: Path, name: str | None, stem: str) -> Iterator[NewRun]:
     stem = re.sub(r"[^\w+-]+", "-", stem).strip("-_") or "run"
     with ExitStack() as undo:
         yield NewRun(parent, name or stem, name is not None, undo)
+
+
+@contextmanager
+def old_run(folder: Path) -> Iterator[NewRun]:
+    """A run that goes on, as one being made. Raises InputError where another process has it."""
+    with ExitStack() as undo:
+        lock = _lock(folder)
+        if lock is not None:
+            undo.callback(os.close, lock)
+        elif os.name == "posix":
+            raise InputError(f"the run {str(folder)!r} is being trained by another process; wait for it to end")
+        run = NewRun(folder.parent, folder.name, True, undo, named=True)
+        run.folder = folder
+        yield run
 
 
 @contextmanager
@@ -154,23 +197,49 @@ def _lock(folder: Path) -> int | None:
     return descriptor
 
 
+def find_unfinished(run: str, parent: Path) -> tuple[Path, Any]:
+    """(folder, config) of a run that can go on, given by its folder or its name under `parent`.
+
+    Raises InputError where there is none, or where it is complete.
+    """
+    folder = _find(run, parent, CHECKPOINTS)
+    if not (folder / CHECKPOINTS).is_dir():
+        done = (folder / MODEL).exists()
+        raise InputError(f"{str(folder)!r} is " + ("complete: nothing is left to do" if done else "no run to resume"))
+    path = folder / CONFIG
+    try:
+        return folder, json.loads(path.read_text("utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{str(path)!r} can't be read: {error}") from None
+
+
+def _find(run: str, parent: Path, part: str) -> Path:
+    """The file or folder of a run, by its path or its name. part: what each of those to choose from has."""
+    found = next((path for path in (Path(run), parent / run) if path.exists()), None)
+    if found is None:
+        names = run_names(parent, part)
+        what = "runs" if part == MODEL else "unfinished runs"
+        there = (
+            f"the {what} in {str(parent)!r} are {listed(names)}" if names else f"there are no {what} in {str(parent)!r}"
+        )
+        raise InputError(f"there is no run {run!r}{did_you_mean(run, names)}; {there}")
+    return found
+
+
 def find_run(run: str, parent: Path) -> Path:
     """The model file of a run given by its folder, its model file, or its name under `parent`."""
-    candidates = (Path(run), parent / run)
-    found = next((path for path in candidates if path.exists()), None)
-    if found is None:
-        names = run_names(parent)
-        there = f"the runs in {str(parent)!r} are {listed(names)}" if names else f"there are no runs in {str(parent)!r}"
-        raise InputError(f"there is no run {run!r}{did_you_mean(run, names)}; {there}")
+    found = _find(run, parent, MODEL)
     path = found / MODEL if found.is_dir() else found
     if not path.exists():
+        if (found / CHECKPOINTS).is_dir():
+            raise InputError(f"the run {str(found)!r} is not complete; handgrad train --resume {run} goes on with it")
         raise InputError(f"the folder {str(found)!r} is no run: it has no {MODEL}")
     return path
 
 
-def run_names(parent: Path) -> list[str]:
-    """The names of the runs in a folder."""
-    return sorted(path.parent.name for path in parent.glob(f"*/{MODEL}")) if parent.is_dir() else []
+def run_names(parent: Path, part: str = MODEL) -> list[str]:
+    """The names of the runs in a folder that have that file or folder: a model, where they are complete."""
+    return sorted(path.parent.name for path in parent.glob(f"*/{part}")) if parent.is_dir() else []
 
 
 def _taken(place: Path) -> str:

@@ -6,9 +6,11 @@ import math
 
 from handgrad.cli.faults import UsageError, did_you_mean
 from handgrad.cli.options import Options, Plain, Tabular
+from handgrad.errors import ValueRangeError
 from handgrad.layers.activations import ACTIVATIONS
 from handgrad.layers.gated import GATED
 from handgrad.optim.names import NAMED
+from handgrad.training.checkpoints import Every
 
 
 def check_settings(options: Options) -> None:
@@ -20,6 +22,10 @@ def check_settings(options: Options) -> None:
         _named("--optimizer", options.optimizer, list(NAMED))
         _number("--l2", options.l2, "a finite number of at least 0", 0 <= options.l2 < math.inf)
         _number("--label-smoothing", options.label_smoothing, "from 0 to 1", 0 <= options.label_smoothing <= 1)
+        try:
+            Every.of(options.checkpoint)
+        except ValueRangeError as error:
+            raise UsageError(str(error).replace("every", "--checkpoint", 1)) from None
     if isinstance(options, Tabular) and (share := options.validation) is not None:
         _number("--validation", share, "above 0 and at most 0.5 with --preset tabular", 0 < share <= 0.5)
     if isinstance(options, Plain | Tabular):

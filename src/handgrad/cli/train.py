@@ -5,7 +5,8 @@ from __future__ import annotations
 import csv
 import platform
 import shlex
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
@@ -17,48 +18,92 @@ from rich.console import Console
 from handgrad.check import GradientReport
 from handgrad.cli import plain
 from handgrad.cli.baselines import Score, constant_guess, linear_model, score
-from handgrad.cli.options import Options, Plain, Tabular
+from handgrad.cli.faults import Unfinished, words
+from handgrad.cli.options import Options, Plain, Tabular, options_in
 from handgrad.cli.presets import CHECKED_ROWS, Plan, Trained
 from handgrad.cli.report import Report
-from handgrad.cli.runs import CONFIG, HISTORY, MODEL, REPORT, NewRun, new_run
+from handgrad.cli.runs import CHECKPOINTS, CONFIG, HISTORY, MODEL, REPORT, NewRun, find_unfinished, new_run, old_run
+from handgrad.cli.settings import check_settings
 from handgrad.cli.tasks import Task, prepare
 
 
-def train(options: Options, *, quiet: bool, progress: bool, page: bool = False) -> bool:
-    """Run the command. page: whether to write report.html too. Returns whether the gradient check passed.
+def train(options: Options, *, quiet: bool, progress: bool, page: bool = False, resume: Path | None = None) -> bool:
+    """Run the command. page: whether to write report.html too. resume: the folder of the run to go on with.
 
-    Raises HandgradError or OSError for what can't be trained on, and then leaves nothing on the disk.
+    Returns whether the gradient check passed. Raises HandgradError for what can't be trained on, and then leaves
+    nothing on the disk; OSError; Unfinished where a run was cut off that can be resumed.
     """
     shows = progress and not quiet
     report = Report(Console(quiet=quiet, highlight=False), Console(stderr=True, quiet=not shows))
     stem = "digits" if options.data is None else Path(options.data).name.split(".")[0]
-    with new_run(Path(options.runs), options.name, stem) as run:
+    begun = new_run(Path(options.runs), options.name, stem) if resume is None else old_run(resume)
+    with begun as run:
         task = prepare(options, report.busy)
         plan = _plan(options, task)
         _show_plan(report, task, plan)
-        trained = plan.train(shows)
-        report.facts([("trained", trained.outcome), *(("note", note) for note in trained.notes)])
-        with report.busy("fitting the baseline"):
-            scores = [
-                constant_guess(task.target, task.train, task.test),
-                linear_model(task.target, task.train, task.test),
-                score(trained.name, task.target, trained.scores, task.test[1]),
-            ]
-        report.scores(scores, len(task.test[1]))
-        with report.busy("checking the gradients"):
-            check = trained.check()
-        report.gradients(check, min(CHECKED_ROWS, len(task.train[1])), trained.whose)
-        _write(run, options, task, trained, scores, check)
-        if page:
-            with report.busy("writing the report"):
-                _write_page(run, task, trained)
-        folder = run.commit()
-    name = folder.name if options.runs == "runs" else str(folder)
+        checkpoints = None
+        if plan.resumes:
+            checkpoints = run.claim({"options": asdict(options)}) if resume is None else resume / CHECKPOINTS
+        with _resumable(run, checkpoints is not None):
+            trained = plan.train(shows, checkpoints)
+            report.facts([("trained", trained.outcome), *(("note", note) for note in trained.notes)])
+            with report.busy("fitting the baseline"):
+                scores = [
+                    constant_guess(task.target, task.train, task.test),
+                    linear_model(task.target, task.train, task.test),
+                    score(trained.name, task.target, trained.scores, task.test[1]),
+                ]
+            report.scores(scores, len(task.test[1]))
+            with report.busy("checking the gradients"):
+                check = trained.check()
+            report.gradients(check, min(CHECKED_ROWS, len(task.train[1])), trained.whose)
+            _write(run, options, task, trained, scores, check)
+            if page:
+                with report.busy("writing the report"):
+                    _write_page(run, task, trained)
+            goes_on = trained.facts.get("stopped") == "interrupted"
+            folder = run.commit(keep=goes_on)
+    name = _shown(folder)
     data = str(folder / "test.csv") if options.data is None else options.data
     report.next_step(str(folder), shlex.join(["handgrad", "predict", name, data]))
+    if goes_on and checkpoints:
+        report.facts([("resume", _go_on(folder))])
     if quiet:
         print(folder)
     return check.ok
+
+
+def resume(run: str, runs: str, *, quiet: bool, progress: bool, page: bool) -> bool:
+    """Go on with a run that was cut off, with the options in its config. Otherwise as `train`."""
+    folder, config = find_unfinished(run, Path(runs))
+    options = options_in(config, str(folder / CONFIG))
+    check_settings(options)
+    return train(options, quiet=quiet, progress=progress, page=page, resume=folder)
+
+
+@contextmanager
+def _resumable(run: NewRun, resumes: bool) -> Iterator[None]:
+    """Say how to go on, whatever cuts the training off."""
+    try:
+        yield
+    except (SystemExit, KeyboardInterrupt, MemoryError, OSError) as error:
+        if not resumes:
+            raise
+        what, code = words(error).removesuffix("; nothing was written"), 1
+        if isinstance(error, SystemExit):
+            what, code = "stopped by SIGTERM", 143
+        elif isinstance(error, KeyboardInterrupt):
+            what, code = "interrupted", 130
+        raise Unfinished(f"{what}; to go on: {_go_on(run.folder)}", code) from error
+
+
+def _go_on(folder: Path) -> str:
+    return shlex.join(["handgrad", "train", "--resume", _shown(folder)])
+
+
+def _shown(folder: Path) -> str:
+    """The run as a command may name it."""
+    return folder.name if folder.parent == Path("runs") else str(folder)
 
 
 def _plan(options: Options, task: Task) -> Plan:
@@ -93,7 +138,6 @@ def _write(
     scores: Iterable[Score],
     check: GradientReport,
 ) -> None:
-    trained.save(run.folder / MODEL)
     config: dict[str, Any] = {
         "options": asdict(options),
         "seed": options.seed,
@@ -116,6 +160,7 @@ def _write(
             writer.writerows(
                 zip(*(c.values[task.parts.test].tolist() for c in task.table.columns.values()), strict=True)
             )
+    trained.save(run.folder / MODEL)  # the last, as a run that has it is complete
 
 
 def _write_page(run: NewRun, task: Task, trained: Trained) -> None:

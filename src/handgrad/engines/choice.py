@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from handgrad.checks import by_name, whole
-from handgrad.engines.eager import EagerEngine
+from handgrad.engines.eager import Begun, EagerEngine
 from handgrad.engines.private import PrivateEngine, SampleClipping
 from handgrad.errors import UnsupportedError
 from handgrad.layers import L2, Layer, Loss, Parameters
@@ -44,8 +44,18 @@ class Engine(Protocol):
     def finish(self) -> Parameters:
         """The parameters, when no more epochs are to come."""
 
+    @property
+    def begun(self) -> Begun:
+        """How far the epoch has come, for `epoch` to go on from there; on_step may ask."""
+
     def epoch(
-        self, data: Any, order: np.ndarray, batch_size: int, rng: np.random.Generator, on_step: Any
+        self,
+        data: Any,
+        order: np.ndarray,
+        batch_size: int,
+        rng: np.random.Generator,
+        on_step: Any,
+        begun: Begun | None = None,
     ) -> tuple[float, float]: ...
 
 

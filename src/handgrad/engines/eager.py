@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -90,6 +91,18 @@ def as_parameters(model: Layer, params: Mapping[str, Array]) -> Parameters:
     return Parameters(specs, flat).pack(params)
 
 
+@dataclass(frozen=True)
+class Begun:
+    """How far an epoch has come: the steps done, what the engine has summed up of them, its generators' states."""
+
+    steps: int
+    sums: np.ndarray
+    generators: tuple[Mapping[str, Any], ...] = ()
+
+
+Generators = tuple[np.random.Generator, ...]
+
+
 class EagerEngine:
     """Training steps by plain calls. Its `params` are replaced, never changed, so that who keeps them keeps them.
 
@@ -112,6 +125,7 @@ class EagerEngine:
         self.params = self._good = params  # _good: the last whose loss was seen to be finite
         self.state = optimizer.init(params.flat)
         self._decays = params.decays
+        self._at: tuple[int, tuple[float, ...], Generators] = 0, (), ()  # steps done of the epoch, sums, generators
 
     def resume(self, params: Parameters, state: State | None = None) -> None:
         """Go on from these parameters, and from this state of the optimizer unless it is None."""
@@ -121,16 +135,27 @@ class EagerEngine:
 
     @np.errstate(over="ignore", invalid="ignore", divide="ignore")  # each step looks for what they would warn of
     def epoch(
-        self, data: Any, order: np.ndarray, batch_size: int, rng: np.random.Generator, on_step: Callable[[int], None]
+        self,
+        data: Any,
+        order: np.ndarray,
+        batch_size: int,
+        rng: np.random.Generator,
+        on_step: Callable[[int], None],
+        begun: Begun | None = None,
     ) -> tuple[float, float]:
         """One pass over `data`, its rows in that order: (mean loss over samples, mean gradient norm over steps).
 
-        data: has take(index) giving x, y and weight. rng: for dropout. Raises DivergenceError when the loss or the
-        gradient is not finite, and then holds the last parameters whose loss was.
+        data: has take(index) giving x, y and weight. rng: for dropout. on_step: called after steps, which then are all
+        there; what it raises comes through. begun: what the property of that name was within an epoch of the same
+        arguments, to do the rest of it. Raises DivergenceError when the loss or the gradient is not finite, and then
+        holds the last parameters whose loss was.
         """
-        total = norms = 0.0
-        seen, steps = 0, math.ceil(len(order) / batch_size)
-        for step, rows in enumerate(self._batches(order, batch_size, rng)):
+        total, norms, seen = begun.sums.tolist() if begun else (0.0, 0.0, 0)
+        first, steps = begun.steps if begun else 0, math.ceil(len(order) / batch_size)
+        generators = self._generators(rng)
+        for generator, state in zip(generators, begun.generators if begun else (), strict=begun is not None):
+            generator.bit_generator.state = state
+        for step, rows in enumerate(self._batches(order, batch_size, generators, first), first):
             batch = data.take(rows)
             x = batch.x if batch.x.dtype == self.params.flat.dtype else _cast(batch.x, self.params.flat)
             before = rng.bit_generator.state
@@ -153,15 +178,28 @@ class EagerEngine:
             total += loss * len(batch)
             seen += len(batch)
             norms += norm
+            self._at = step + 1, (total, norms, seen), generators
             on_step(step)
         if not math.isfinite(global_norm(self.params.flat)):  # where no further step may come to see it
             self.params = self._good
             raise diverged(self.state["step"] - 1, "the new parameters", "the update was not finite")
         return total / max(1, seen), norms / steps
 
-    def _batches(self, order: np.ndarray, batch_size: int, rng: np.random.Generator) -> Iterator[np.ndarray]:
-        """The rows of each step."""
-        for start in range(0, len(order), batch_size):
+    @property
+    def begun(self) -> Begun:
+        """How far the epoch has come, for `epoch` to go on from there; on_step may ask."""
+        steps, sums, generators = self._at
+        return Begun(steps, np.array(sums, float), tuple(each.bit_generator.state for each in generators))
+
+    def _generators(self, rng: np.random.Generator) -> Generators:
+        """All that an epoch draws from, at its beginning; the first is for dropout."""
+        return (rng,)
+
+    def _batches(
+        self, order: np.ndarray, batch_size: int, generators: Generators, first: int = 0
+    ) -> Iterator[np.ndarray]:
+        """The rows of each step, from the step `first` on."""
+        for start in range(first * batch_size, len(order), batch_size):
             yield order[start : start + batch_size]
 
     def _value_and_grad(self, batch: Any, x: Array, rng: np.random.Generator) -> tuple[Array, Parameters]:

@@ -11,7 +11,7 @@ import array_api_compat
 import numpy as np
 
 from handgrad.checks import at_least_0, positive
-from handgrad.engines.eager import EagerEngine
+from handgrad.engines.eager import EagerEngine, Generators
 from handgrad.engines.samples import per_sample_gradients
 from handgrad.layers import L2, Layer, Loss, Parameters
 from handgrad.ops.arrays import Array
@@ -53,15 +53,22 @@ class PrivateEngine(EagerEngine):
         self.clipping = clipping
         self._noise, self._size = np.random.default_rng(0), 0
 
-    def _batches(self, order: np.ndarray, batch_size: int, rng: np.random.Generator) -> Iterator[np.ndarray]:
+    def _generators(self, rng: np.random.Generator) -> Generators:
+        if not self.clipping.noise_multiplier:
+            return (rng,)
+        sequence: Any = rng.bit_generator.seed_seq
+        return (rng, *(np.random.default_rng(child) for child in sequence.spawn(2)))
+
+    def _batches(
+        self, order: np.ndarray, batch_size: int, generators: Generators, first: int = 0
+    ) -> Iterator[np.ndarray]:
         if not self.clipping.noise_multiplier:
             self._size = 0
-            yield from super()._batches(order, batch_size, rng)
+            yield from super()._batches(order, batch_size, generators, first)
             return
-        sequence: Any = rng.bit_generator.seed_seq
-        draws, self._noise = (np.random.default_rng(child) for child in sequence.spawn(2))
+        _, draws, self._noise = generators
         self._size = min(batch_size, len(order))
-        for _ in range(math.ceil(len(order) / batch_size)):
+        for _ in range(first, math.ceil(len(order) / batch_size)):
             yield np.flatnonzero(draws.random(len(order)) < self._size / len(order))
 
     def _value_and_grad(self, batch: Any, x: Array, rng: np.random.Generator) -> tuple[Array, Parameters]:

@@ -25,11 +25,12 @@ from handgrad.formats.atomic import replacing
 from handgrad.formats.errors import FormatError
 
 KEY = "handgrad"
-MODEL, TABULAR = "model", "tabular"
-VERSIONS = {MODEL: 1, TABULAR: 1}
+MODEL, TABULAR, CHECKPOINT = "model", "tabular", "checkpoint"
+VERSIONS = {MODEL: 1, TABULAR: 1, CHECKPOINT: 1}
 READERS = {
     MODEL: "a model, which handgrad.load reads",
     TABULAR: "an estimator for tables, which handgrad.estimators.tabular.files.load reads",
+    CHECKPOINT: "a checkpoint of a training, which handgrad.fit(..., checkpoint=FOLDER, resume=True) goes on from",
 }
 
 

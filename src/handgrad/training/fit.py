@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -12,17 +13,18 @@ from typing import Any
 import array_api_compat
 import numpy as np
 
-from handgrad.checks import at_least_0, by_name, positive, whole
+from handgrad.checks import at_least_0, positive, whole
 from handgrad.engines.choice import blas_limit, engine_name, engine_of
 from handgrad.engines.eager import as_parameters, check_parameters
 from handgrad.engines.private import SampleClipping
-from handgrad.errors import DivergenceError, DTypeError, ValueRangeError
+from handgrad.errors import DivergenceError, DTypeError, Terminated, ValueRangeError
 from handgrad.layers import L2, Layer, Loss, Parameters
 from handgrad.layers import loss as loss_of
 from handgrad.ops.arrays import Array, namespace_of
 from handgrad.optim import Optimizer
 from handgrad.optim import by_name as optimizer_of
 from handgrad.threads import blas_threads
+from handgrad.training.checkpoints import Folder, folder_of
 from handgrad.training.data import (
     DROPOUT,
     SHUFFLE,
@@ -35,11 +37,15 @@ from handgrad.training.data import (
     two_classes,
     weighed,
 )
-from handgrad.training.history import History, Result
-from handgrad.training.metrics import HIGHER_IS_BETTER, Metric, metric
+from handgrad.training.history import Result
+from handgrad.training.metrics import Metric, metric
+from handgrad.training.moment import Training
 from handgrad.training.predict import compiled_forward, eager_scores
 from handgrad.training.privacy import Privacy
 from handgrad.training.progress import ProgressBar
+from handgrad.training.setup import setup_of, surroundings
+from handgrad.training.signals import Signals
+from handgrad.training.watch import Watch
 
 
 @dataclass(frozen=True)
@@ -77,6 +83,10 @@ def fit(
     threads: int | str = "auto",
     callbacks: Iterable[Callback] = (),
     progress: bool = True,
+    checkpoint: str | os.PathLike[str] | None = None,
+    every: int | str = 1,
+    keep: int = 3,
+    resume: bool = False,
 ) -> Result:
     """Train a model by minibatch gradient descent and return the parameters and the history.
 
@@ -100,11 +110,15 @@ def fit(
     threads: that share a batch (compiled) or a matrix product (eager); "auto" takes one where more would lose.
     callbacks: functions called with an EpochEnd after each epoch; one that returns True stops training.
     progress: a bar on the terminal.
+    checkpoint: a folder to keep the training in, every so often: epochs, or "500 steps", "10 minutes". The newest
+        `keep` stay. resume: go on from the newest there, or start where there is none: to the bit the training that
+        never stopped. docs/checkpoints.md says what is kept, and what is refused.
 
-    Ctrl-C returns what was learnt so far. Raises ShapeError, DTypeError or ValueRangeError for data or options that do
-    not fit, before the first step; UnsupportedError, with the layer's place, for what engine="compiled" cannot run;
-    DivergenceError when the loss or the gradient is no longer finite, with the last good parameters (with patience,
-    the best epoch's) in its `result`.
+    Ctrl-C returns what was learnt so far; SIGTERM, with checkpoints, writes one and raises Terminated. Raises
+    ShapeError, DTypeError or ValueRangeError for data or options that do not fit, before the first step;
+    UnsupportedError, with the layer's place, for what engine="compiled" cannot run; CheckpointError for checkpoints of
+    another training, or in use by one; DivergenceError when the loss or the gradient is no longer finite, with the last
+    good parameters (with patience, the best epoch's) in its `result`.
     """
     if not isinstance(model, Layer):
         raise DTypeError(f"model must be a Layer, such as handgrad.mlp gives, got {type(model).__name__}")
@@ -151,26 +165,58 @@ def fit(
     # by the engine that trains, so that the same run gives the same bits again
     forward = compiled_forward(model, start, held.x.shape[1:]) if held and runner.name == "compiled" else None
     del start  # an engine that packs the parameters keeps no second copy
-    history, stopped = History(), "epochs"
+    run = Training(runner, watch, callbacks, epochs, steps)
 
-    def result() -> Result:
+    def result(stopped: str) -> Result:
         best = patience is not None and watch.best_params is not None
-        epoch = watch.best_epoch if best else len(history)
+        epoch = watch.best_epoch if best else len(run.history)
         chosen = watch.best_params if best else runner.finish()
         privacy = None
         if private and private.noise_multiplier:
             privacy = Privacy(
                 len(train), min(batch_size, len(train)), int(runner.state["step"]), private.noise_multiplier
             )
-        return Result(model, chosen, history, epoch, stopped, runner.name, note, privacy)  # type: ignore[arg-type]
+        return Result(model, chosen, run.history, epoch, stopped, runner.name, note, privacy)  # type: ignore[arg-type]
 
-    with blas_threads(limit), ProgressBar(epochs, steps, progress, note) as bar:
+    def on_step(bar: ProgressBar, folder: Folder | None, epoch: int, began: float, step: int) -> None:
+        bar.step(epoch, step)
+        if folder:
+            folder.step(run, step + 1, began)
+
+    with (
+        Signals(checkpoint is not None) as signals,
+        folder_of(checkpoint, every, keep, resume, signals) as folder,
+        blas_threads(limit),
+        ProgressBar(epochs, steps, progress, note) as bar,
+    ):
+        if folder:
+            setup = setup_of(
+                runner.params,
+                train,
+                held,
+                model=model,
+                loss=loss,
+                optimizer=optimizer,
+                batch_size=batch_size,
+                regularizer=regularizer,
+                clip_norm=clip_norm,
+                per_sample_clip=per_sample_clip,
+                noise_multiplier=noise_multiplier,
+                metrics=[name for name, _ in measures],
+                monitor=watch.monitor if patience is not None else None,
+                min_delta=min_delta,
+                seed=seed,
+                engine=runner.name,
+            )
+            folder.begin(run, setup, surroundings(getattr(runner, "threads", limit)))
         try:
-            for epoch in range(epochs):
-                began = time.perf_counter()
+            while not run.is_over:
+                epoch, before = len(run.history), run.begun
+                began = time.perf_counter() - run.seconds
                 order = stream(seed, SHUFFLE, epoch).permutation(len(train))
                 rng = stream(seed, DROPOUT, epoch)
-                losses, norms = runner.epoch(train, order, batch_size, rng, partial(bar.step, epoch))
+                seen = partial(on_step, bar, folder, epoch, began)
+                losses, norms = runner.epoch(train, order, batch_size, rng, seen, before)
                 row = {
                     "epoch": epoch + 1,
                     "loss": losses,
@@ -181,27 +227,26 @@ def fit(
                 if held is not None:
                     row |= _validate(model, loss, runner.params, held, measures, forward)
                 row["seconds"] = time.perf_counter() - began
-                history.rows.append(row)
+                run.ended(row)
                 bar.epoch(row)
-                if patience is not None:
-                    watch.see(row, runner.params)
+                watch.see(row, runner.params)
                 answers: list[object] = []
                 if callbacks:  # an engine may have to copy the parameters
                     event = EpochEnd(dict(row), _read_only(runner.params), model)
                     answers = [callback(event) for callback in callbacks]  # each is called, whatever another says
                 if any(isinstance(answer, bool | np.bool_) and answer for answer in answers):
-                    stopped = "callback"
-                    break
-                if watch.is_over:
-                    stopped = "patience"
-                    break
+                    run.stopped = "callback"
+                if folder:
+                    folder.epoch(run)
         except KeyboardInterrupt:
-            stopped = "interrupted"
+            return result("interrupted")
         except DivergenceError as error:
-            stopped = "diverged"
-            error.result = result()
+            error.result = result("diverged")
             raise
-    return result()
+        except Terminated as error:
+            error.result = result("terminated")
+            raise
+    return result(run.stopped or ("patience" if watch.is_over else "epochs"))
 
 
 def _private(per_sample_clip: float | None, noise_multiplier: float) -> SampleClipping | None:
@@ -210,43 +255,6 @@ def _private(per_sample_clip: float | None, noise_multiplier: float) -> SampleCl
     if noise_multiplier != 0:
         raise ValueRangeError(f"noise_multiplier={noise_multiplier!r} is in units of per_sample_clip; give that too")
     return None
-
-
-@dataclass
-class Watch:
-    """Early stopping: the best value of one column so far, and the parameters that reached it."""
-
-    monitor: str
-    patience: int | None
-    min_delta: float
-    sign: int  # 1 where lower is better, -1 where higher is
-    best: float = math.inf
-    best_epoch: int = 0
-    best_params: Parameters | None = None
-    waited: int = 0
-
-    @classmethod
-    def of(cls, monitor: str | None, patience: int | None, min_delta: float, held: bool, metrics: list[str]) -> Watch:
-        columns = {"loss": 1, "gradient_norm": 1}
-        if held:
-            columns |= {"validation_loss": 1} | {f"validation_{m}": -1 if m in HIGHER_IS_BETTER else 1 for m in metrics}
-        if monitor is None:
-            monitor = "validation_loss" if held else "loss"
-        return cls(monitor, patience, min_delta, by_name("monitor", monitor, columns))
-
-    def see(self, row: Mapping[str, Any], params: Parameters) -> None:
-        if self.patience is None:
-            return
-        value = self.sign * row[self.monitor]
-        if value < self.best - self.min_delta:
-            self.best, self.best_epoch, self.waited = value, row["epoch"], 0
-            self.best_params = params  # an engine makes new parameters each step, so that these stay as they are
-        else:
-            self.waited += 1
-
-    @property
-    def is_over(self) -> bool:
-        return self.patience is not None and self.waited >= self.patience
 
 
 def _data(data: Any, validation: Any, seed: int) -> tuple[Rows, Rows | None]:

@@ -10,10 +10,8 @@ from typing import Any
 
 import numpy as np
 
-import handgrad.layers as layers
-import handgrad.optim as optim
+from handgrad.engines.compiled.codes import loss_code, optimizer_code
 from handgrad.engines.compiled.graph import graph_of
-from handgrad.engines.compiled.kernels import losses as kinds
 from handgrad.engines.compiled.kernels import optimizers as rules
 from handgrad.engines.compiled.kernels.loop import (
     BAD_LOSS,
@@ -50,7 +48,7 @@ from handgrad.engines.compiled.kernels.vectors import vectors
 from handgrad.engines.compiled.layout import Layout, aligned
 from handgrad.engines.compiled.lower import lower
 from handgrad.engines.compiled.packing import Packing
-from handgrad.engines.eager import EagerEngine, diverged
+from handgrad.engines.eager import Begun, EagerEngine, diverged
 from handgrad.errors import UnsupportedError
 from handgrad.layers import L2, Layer, Loss, Parameters
 from handgrad.optim import Optimizer
@@ -62,38 +60,6 @@ SKIPPED = 2**20  # random numbers that are passed over at a time
 CONVERTED = 8e6  # bytes of rows of another dtype that are converted at a time
 FIRST_STEPS = 1e4  # of the first call at most
 FIRST_PART = 2e8  # multiplications of the first call, before any has been timed
-
-
-def loss_code(loss: Loss, labels: bool) -> tuple[int, float]:
-    """(code, its number). labels: whether y holds classes. Raises UnsupportedError."""
-    match type(loss), loss:
-        case layers.Hinge, layers.Hinge(margin=margin):
-            return kinds.HINGE, margin
-        case layers.CrossEntropy, layers.CrossEntropy(label_smoothing=smoothing):
-            return (kinds.CROSS_ENTROPY if labels else kinds.SOFT_CROSS_ENTROPY), smoothing
-        case layers.BinaryCrossEntropy, _:
-            return kinds.BINARY_CROSS_ENTROPY, 0.0
-        case layers.SquaredError, _:
-            return kinds.SQUARED_ERROR, 0.0
-        case layers.Huber, layers.Huber(delta=delta):
-            return kinds.HUBER, delta
-        case layers.Poisson, _:
-            return kinds.POISSON, 0.0
-        case layers.Quantile, layers.Quantile(q=q):
-            return kinds.QUANTILE, q
-    raise UnsupportedError(f"the compiled engine cannot run the loss {loss!r}")
-
-
-def optimizer_code(optimizer: Optimizer) -> tuple[int, tuple[float, float, float]]:
-    """(code, (beta1 or momentum, beta2 or decay, epsilon)). Raises UnsupportedError."""
-    match type(optimizer), optimizer:
-        case optim.SGD, optim.SGD(momentum=momentum, nesterov=nesterov):
-            return (rules.NESTEROV if nesterov else rules.MOMENTUM if momentum else rules.SGD), (momentum, 0.0, 0.0)
-        case optim.RMSprop, optim.RMSprop(decay=decay, epsilon=epsilon):
-            return rules.RMSPROP, (0.0, decay, epsilon)
-        case ((optim.Adam | optim.AdamW), optim.Adam(beta1=beta1, beta2=beta2, epsilon=epsilon)):
-            return rules.ADAM, (beta1, beta2, epsilon)
-    raise UnsupportedError(f"the compiled engine cannot run the optimizer {optimizer!r}")
 
 
 class CompiledEngine:
@@ -150,6 +116,7 @@ class CompiledEngine:
         self._speed = 0.0  # steps a second
         self._read: Parameters | None = params
         self._specs = params.specs
+        self._at = 0, np.zeros((0, 2))  # steps of the epoch that are done, and each one's loss and norm
 
     def _vector(self, count: int) -> np.ndarray:
         """Zeros, with the guards around them."""
@@ -217,6 +184,13 @@ class CompiledEngine:
         self.steps, self._paces = state["step"], None
         for name, slot in zip(self.optimizer.slots, self._slots(), strict=True):
             self.packing.pack(state[name], self._inner(slot), slot[:0], pieces[:0])
+        self._gradient[:] = self._params  # what a first step that diverges is taken back to
+
+    @property
+    def begun(self) -> Begun:
+        """How far the epoch has come, for `epoch` to go on from there; on_step may ask."""
+        done, seen = self._at
+        return Begun(done, seen[:done].copy())
 
     def _slots(self) -> list[np.ndarray]:
         """The memory of the state's vectors, in the order of `optimizer.slots`."""
@@ -229,7 +203,13 @@ class CompiledEngine:
         return self.params
 
     def epoch(
-        self, data: Any, order: np.ndarray, batch_size: int, rng: np.random.Generator, on_step: Callable[[int], None]
+        self,
+        data: Any,
+        order: np.ndarray,
+        batch_size: int,
+        rng: np.random.Generator,
+        on_step: Callable[[int], None],
+        begun: Begun | None = None,
     ) -> tuple[float, float]:
         """One pass over `data`, its rows in that order: (mean loss over samples, mean gradient norm over steps).
 
@@ -240,7 +220,9 @@ class CompiledEngine:
             self._take(data)
         steps = -(-len(order) // batch_size)
         history = np.zeros((steps, 2))
-        done = 0
+        done = begun.steps if begun else 0
+        if begun:
+            history[:done] = begun.sums
         while done < steps:
             count = min(self._part(data.x), steps - done)
             rows = order[done * batch_size : (done + count) * batch_size]
@@ -251,6 +233,7 @@ class CompiledEngine:
                 bad = rows[ended * batch_size : (ended + 1) * batch_size]
                 self._diverged(data, bad, rng, done + ended, history[done + ended])
             done += count
+            self._at = done, history
             on_step(done - 1)
         if not np.isfinite(self._inner(self._params)).all():
             self._restore()
