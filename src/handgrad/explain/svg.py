@@ -97,7 +97,7 @@ def trace_svg(trace: Trace) -> Picture:
 
 
 def _kind(layer: object) -> str:
-    if layer.kind == "Residual":  # type: ignore[attr-defined]
+    if layer.kind in ("Residual", "add", "subtract"):  # type: ignore[attr-defined]
         return "sum"
     return "weights" if layer.parameters else "activation"  # type: ignore[attr-defined]
 

@@ -9,7 +9,8 @@ from typing import Any
 
 from handgrad.explain.diagnose.chance import Chance, chance
 from handgrad.explain.trace import Trace
-from handgrad.explain.trace.tape import Step, Tape
+from handgrad.explain.trace.steps import INPUT, Step
+from handgrad.explain.trace.tape import Tape
 from handgrad.layers import Linear
 from handgrad.layers.gated import Gated
 
@@ -25,12 +26,21 @@ class Case:
     history: list[dict[str, Any]] | None = None
 
     def weighted(self) -> Iterator[Step]:
-        """The steps whose layers multiply by weights, in order; each layer's first place alone."""
-        seen: set[int] = set()
+        """The steps that multiply by weights, in order; of those with the same weights the first alone."""
+        seen: set[tuple[str, ...]] = set()
         for step in self.tape.steps:
-            if isinstance(step.layer, Linear | Gated) and id(step.layer) not in seen:
-                seen.add(id(step.layer))
+            if isinstance(step.layer, Linear | Gated) and step.parameters not in seen:
+                seen.add(step.parameters)
                 yield step
+
+    @cached_property
+    def depths(self) -> list[int]:
+        """Of each step: how many steps that multiply by weights lie on the longest way to it, itself among them."""
+        found: list[int] = []
+        for step in self.tape.steps:
+            below = max((found[i] for i in step.inputs if i != INPUT), default=0)
+            found.append(below + isinstance(step.layer, Linear | Gated))
+        return found
 
     @property
     def losses(self) -> list[float]:

@@ -35,9 +35,10 @@ def trace(
 
     X: (m, ...), samples as rows; y as the loss takes it. loss, optimizer, regularizer: as `fit` takes them, with its
     defaults. state: the optimizer's, from training so far; None is its first step. train, rng: for Dropout, which is
-    off unless asked for. Sequential and Residual are followed inside, however nested; any other layer, a container
-    of your own too, is one step. Nothing given is changed. Raises ShapeError, DTypeError, ValueRangeError or
-    ParameterError, with the layer's place.
+    off unless asked for. Sequential, Residual and Graph are followed inside, however nested; any other layer, a
+    container of your own too, is one step. In a Graph each op is a step as well, by the name of its node, and what
+    parameters it reads are its own; an op such as relu is measured as the layer ReLU is. Nothing given is changed.
+    Raises ShapeError, DTypeError, ValueRangeError or ParameterError, with the layer's place.
     """
     tape = record(
         model, params, X, y, loss=loss, sample_weight=sample_weight, regularizer=regularizer, train=train, rng=rng

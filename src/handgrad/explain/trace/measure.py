@@ -9,9 +9,10 @@ import numpy as np
 
 from handgrad.explain.trace.records import LayerTrace, ParameterTrace, Trace
 from handgrad.explain.trace.spread import Spread
-from handgrad.explain.trace.tape import INPUT, Step, Tape
+from handgrad.explain.trace.steps import INPUT, Step
+from handgrad.explain.trace.tape import Tape
 from handgrad.explain.trace.units import dead_units, saturation, unit_count
-from handgrad.layers import Layer
+from handgrad.ops.base import Op
 from handgrad.optim import Optimizer, State, global_norm
 from handgrad.optim import by_name as optimizer_of
 
@@ -29,10 +30,10 @@ def trace_of(tape: Tape, optimizer: str | Optimizer = "adam", state: State | Non
     layers = tuple(_layer(tape, number, held) for number in range(len(tape.steps)))
     places: dict[str, list[str]] = {name: [] for name in params}
     for step in tape.steps:
-        for name in step.names.values():
+        for name in step.parameters:
             places[name].append(step.name)
     return Trace(
-        title=_title(tape.model, len(tape.steps)),
+        title=_title(tape),
         rows=tape.x.shape[0],
         dtype=str(params.flat.dtype),
         inputs=Spread.of(tape.x),
@@ -58,24 +59,24 @@ def trace_of(tape: Tape, optimizer: str | Optimizer = "adam", state: State | Non
 
 def _layer(tape: Tape, number: int, held: dict[tuple[int, int], int]) -> LayerTrace:
     step = tape.steps[number]
-    arrays = {} if step.is_sum else _cached(step, tape)
+    arrays = _cached(step, tape)
     held.update(arrays)
+    each_row = step.of_x and step.out.shape[:1] == tape.x.shape[:1]  # what is not has no units that could be dead
     return LayerTrace(
         name=step.name,
-        kind=type(step.layer).__name__,
-        text="x + f(x)" if step.is_sum else repr(step.layer),
-        inputs=tuple("X" if i == INPUT else tape.steps[i].name for i in step.inputs),
-        input_shape=tuple(tape.output(step.inputs[0]).shape),
+        kind=step.kind,
+        text=step.text,
+        inputs=tuple("X" if i == INPUT else tape.steps[i].name for i in (*step.inputs, *step.data)),
+        input_shape=tuple(np.shape(step.operands[0])),
         output_shape=tuple(step.out.shape),
         values=Spread.of(step.out),
         gradient=Spread.of(step.dout),
-        parameters=tuple(step.names.values()),
+        parameters=step.parameters,
         parameter_gradient_norms=tuple(
-            global_norm(step.gradients[name].reshape(-1)) if name in step.gradients else 0.0
-            for name in step.names.values()
+            global_norm(step.gradients[name].reshape(-1)) if name in step.gradients else 0.0 for name in step.parameters
         ),
-        saturation=saturation(step),
-        dead=dead_units(step),
+        saturation=saturation(step) if each_row else None,
+        dead=dead_units(step) if each_row else None,
         units=unit_count(step),
         cache_bytes=sum(arrays.values()),
     )
@@ -109,5 +110,6 @@ def _cached(step: Step, tape: Tape) -> dict[tuple[int, int], int]:
     return found
 
 
-def _title(model: Layer, steps: int) -> str:
-    return f"{type(model).__name__} of {steps} layer{'s' * (steps != 1)}"
+def _title(tape: Tape) -> str:
+    count, ops = len(tape.steps), any(isinstance(step.function, Op) and not step.is_sum for step in tape.steps)
+    return f"{type(tape.model).__name__} of {count} {'step' if ops else 'layer'}{'s' * (count != 1)}"

@@ -20,10 +20,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class LayerTrace(Plain):
-    """One layer's part of the batch, containers aside; a Residual is its addition.
+    """One layer's part of the batch, or an op's of a Graph, containers aside; a Residual is its addition.
 
-    name: its place, "2.layer.0". kind: its class. text: as it is written. inputs: the names of the layers whose outputs
-    it takes, "X" for the input. input_shape, output_shape: with the batch. values: of its output. gradient: of the loss
+    name: its place, "2.layer.0". kind: its class; of an op that no layer binds, the op's name. text: as it is written.
+    inputs: the names of the layers whose outputs it takes, "X" for the input. input_shape: of what it takes first;
+    output_shape: with the batch. values: of its output. gradient: of the loss
     by its output, the upstream gradient. parameters: the model's names of its parameters; parameter_gradient_norms: of
     the part of their gradient that arises here, which is all of it unless they are shared. saturation: the share of
     outputs where a sigmoid or tanh is flat (less than 5 % of its steepest slope), None for other layers. dead: the

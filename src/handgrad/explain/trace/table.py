@@ -15,7 +15,7 @@ NEAR_ZERO = 1e-6  # of its spread: a mean that is 0 to rounding is shown as 0
 def text(trace: Trace) -> str:
     """The whole trace in plain text, within 80 columns for most models."""
     parts = [*headline(trace), ""]
-    parts += _aligned(LAYER_HEAD, [_layer_cells(layer) for layer in trace.layers])
+    parts += _aligned(LAYER_HEAD, [_layer_cells(layer, trace.rows) for layer in trace.layers])
     if trace.parameters:
         parts += ["", *_aligned(PARAMETER_HEAD, [_parameter_cells(p) for p in trace.parameters])]
     parts += ["", LEGEND]
@@ -29,7 +29,7 @@ def rendered(trace: Trace) -> Any:
 
     first, *others = headline(trace)
     parts: list[Any] = [Text(first, style="bold"), *(Text(line, style="dim") for line in others), Text("")]
-    parts.append(_table(LAYER_HEAD, [_layer_cells(layer) for layer in trace.layers]))
+    parts.append(_table(LAYER_HEAD, [_layer_cells(layer, trace.rows) for layer in trace.layers]))
     if trace.parameters:
         parts += [Text(""), _table(PARAMETER_HEAD, [_parameter_cells(p) for p in trace.parameters])]
     parts += [Text(""), Text(LEGEND, style="dim")]
@@ -56,13 +56,13 @@ LAYER_HEAD = ("layer", "", "output", "mean", "std", "gradient", "cache", "units"
 PARAMETER_HEAD = ("parameter", "shape", "std", "norm", "gradient", "update", "update/norm")
 
 
-def _layer_cells(layer: LayerTrace) -> list[str]:
-    values = layer.values
+def _layer_cells(layer: LayerTrace, rows: int) -> list[str]:
+    values, shape = layer.values, layer.output_shape
     mean = 0.0 if abs(values.mean) < NEAR_ZERO * values.std else values.mean
     return [
         layer.name or "-",
         "x + f(x)" if layer.kind == "Residual" else layer.kind,
-        times(layer.output_shape[1:]),
+        times(shape[1:] if shape[:1] == (rows,) else shape),  # in a graph not all is a batch
         *map(number, (mean, values.std, layer.gradient.norm)),
         size(layer.cache_bytes),
         units(layer),

@@ -1,7 +1,8 @@
 """One batch through a model, forward and back, with every layer's part kept: what trace and diagnose look at.
 
 The tape is a flat list of steps in the order they ran, whatever the nesting: each names the steps whose outputs it
-took, so that backward is one loop over the list in reverse, and gradients add where a value forks.
+took, so that backward is one loop over the list in reverse, and gradients add where a value forks. What a step is, is
+in steps.py; how a model becomes steps, in follow.py.
 """
 
 from __future__ import annotations
@@ -9,51 +10,28 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import array_api_compat
 import numpy as np
 
-from handgrad.errors import DTypeError, HandgradError, ParameterError, ShapeError, ValueRangeError
+from handgrad.errors import DTypeError, ParameterError, ShapeError, ValueRangeError
+from handgrad.explain.trace.follow import Follower, Place
+from handgrad.explain.trace.steps import INPUT, Step, flow_back
 from handgrad.layers import L2, Layer, Loss, Parameters
 from handgrad.layers import loss as loss_of
-from handgrad.models import Residual, Sequential
 from handgrad.models.sequential import one_stream
-from handgrad.ops.base import Cache
 
-INPUT = -1  # stands for X among the inputs of a step
-
-
-@dataclass
-class Step:
-    """One layer's part of the pass. A Residual is a step after those of its layer, with two inputs: x and f(x).
-
-    name: its place in the model, "2.layer.0". inputs: numbers of steps, INPUT for X. names: the layer's own name of
-    each parameter -> the model's. out, cache: as forward gave them. dout: the gradient of the loss by `out`, summed
-    over all that take it, empty until it is known. gradients: this place's own part of each parameter's gradient, under
-    the model's names.
-    """
-
-    name: str
-    layer: Layer
-    inputs: tuple[int, ...]
-    names: dict[str, str]
-    out: np.ndarray
-    cache: Cache = None
-    dout: np.ndarray = field(default_factory=lambda: np.zeros(0))
-    gradients: dict[str, np.ndarray] = field(default_factory=dict)
-
-    @property
-    def is_sum(self) -> bool:
-        """Whether it is a Residual's addition."""
-        return isinstance(self.layer, Residual)
+__all__ = ["INPUT", "Step", "Tape", "as_numpy_parameters", "record", "to_numpy"]
 
 
 @dataclass
 class Tape:
-    """A whole pass. value: the loss, with the penalty. dscores: its gradient by the scores. dx: by X. gradients: by the
-    parameters, all their places and the penalty added up. rng: as it was before the pass."""
+    """A whole pass. last: the number of the step whose output the scores are, INPUT for a model of no steps. value: the
+    loss, with the penalty. dscores: its gradient by the scores. dx: by X. gradients: by the parameters, all their
+    places and the penalty added up. rng: as it was before the pass."""
 
     model: Layer
     params: Parameters
@@ -61,6 +39,7 @@ class Tape:
     y: Any
     loss: Loss
     steps: list[Step]
+    last: int
     scores: np.ndarray
     value: float
     dscores: np.ndarray
@@ -76,8 +55,22 @@ class Tape:
         return self.x if number == INPUT else self.steps[number].out
 
     def consumers(self, number: int) -> list[int]:
-        """The steps that take the output of step `number`."""
-        return [i for i, step in enumerate(self.steps) if number in step.inputs]
+        """The steps that take the output of step `number` and give a gradient back, each once, in order."""
+        return self._takers[0].get(number, [])
+
+    def readers(self, number: int) -> list[int]:
+        """The same, with those that take it as data alone, such as labels."""
+        return self._takers[1].get(number, [])
+
+    @cached_property
+    def _takers(self) -> tuple[dict[int, list[int]], dict[int, list[int]]]:
+        consumers: dict[int, list[int]] = {}
+        readers: dict[int, list[int]] = {}
+        for i, step in enumerate(self.steps):
+            for found, numbers in ((consumers, step.inputs), (readers, (*step.inputs, *step.data))):
+                for number in dict.fromkeys(numbers):
+                    found.setdefault(number, []).append(i)
+        return consumers, readers
 
     @np.errstate(over="ignore", invalid="ignore", divide="ignore")
     def loss_of(self, scores: np.ndarray) -> float:
@@ -117,14 +110,15 @@ def record(
     own = own.like(own.flat.copy())  # the tape is kept, and a training may go on writing to what it was given
     x = _inputs(x, own).copy()
     y, sample_weight = to_numpy(y), to_numpy(sample_weight)
-    steps: list[Step] = []
     stream = one_stream(rng)
     before = copy.deepcopy(stream)
-    last = _forward(model, own, x, INPUT, {name: name for name in own}, "", steps, train, stream)
-    scores = x if last == INPUT else steps[last].out
+    pass_ = Follower(own, x, train, stream)
+    last = pass_.follow(model, INPUT, Place("", {name: name for name in own}))
+    scores = pass_.value(last)
     value, cache = loss.forward(scores, y, sample_weight=sample_weight)
     dscores = loss.backward(1.0, cache)
-    dx, total = _backward(steps, last, dscores, x)
+    total = flow_back(pass_.steps, last, dscores)
+    dx = total.pop(INPUT, np.zeros_like(x))
     if regularizer is not None:
         penalty, pulls = regularizer.value_and_grad(own)
         value = value + penalty
@@ -132,70 +126,9 @@ def record(
             total[name] = total[name] + gradient if name in total else gradient
     gradients = own.pack({name: total.get(name) for name in own})
     return Tape(
-        model, own, x, y, loss, steps, scores, float(value), dscores, dx, gradients, sample_weight, regularizer, train,
-        before,
+        model, own, x, y, loss, pass_.steps, last, scores, float(value), dscores, dx, gradients, sample_weight,
+        regularizer, train, before,
     )  # fmt: skip
-
-
-def _forward(
-    layer: Layer,
-    params: Parameters,
-    x: np.ndarray,
-    at: int,
-    names: dict[str, str],
-    place: str,
-    steps: list[Step],
-    train: bool,
-    rng: np.random.Generator | None,
-) -> int:
-    """Run `layer` on the output of step `at`, append its steps, and return the number of its last."""
-
-    def value(number: int) -> np.ndarray:
-        return x if number == INPUT else steps[number].out
-
-    if isinstance(layer, Sequential | Residual) and type(layer) in (Sequential, Residual):
-        start = at
-        for child_place, child in layer.children().items():
-            inner = {name: names[own] for name, own in layer._names[child_place].items()}
-            inner_place = f"{place}.{child_place}" if place else child_place
-            at = _forward(child, params, x, at, inner, inner_place, steps, train, rng)
-        if isinstance(layer, Residual):
-            if value(start).shape != value(at).shape:
-                raise ShapeError(
-                    f"the layer of a Residual must keep its input's shape {value(start).shape}, got {value(at).shape}"
-                ).within(place)
-            steps.append(Step(place, layer, (start, at), {}, value(start) + value(at)))
-            at = len(steps) - 1
-        return at
-    own = {name: params[outer] for name, outer in names.items()}
-    try:
-        out, cache = layer.forward(own, value(at), train=train, rng=rng)
-    except HandgradError as error:
-        raise (error.within(place) if place else error) from error.__cause__
-    steps.append(Step(place, layer, (at,), names, out, cache))
-    return len(steps) - 1
-
-
-def _backward(
-    steps: list[Step], last: int, dscores: np.ndarray, x: np.ndarray
-) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    """(dX, the parameters' gradients, added over all places), and each step's own written to it."""
-    arrived: dict[int, np.ndarray] = {last: dscores}
-    total: dict[str, np.ndarray] = {}
-    for number in reversed(range(len(steps))):
-        step = steps[number]
-        step.dout = arrived[number]
-        if step.is_sum:
-            downstream = [step.dout, step.dout]
-        else:
-            dx, grads = step.layer.backward(step.dout, step.cache)
-            downstream = [dx]
-            step.gradients = {step.names[name]: g for name, g in grads.items() if g is not None and name in step.names}
-        for name, gradient in step.gradients.items():
-            total[name] = total[name] + gradient if name in total else gradient
-        for source, dx in zip(step.inputs, downstream, strict=True):
-            arrived[source] = arrived[source] + dx if source in arrived else dx
-    return arrived.get(INPUT, np.zeros_like(x)), total
 
 
 def as_numpy_parameters(model: Layer, params: Mapping[str, Any]) -> Parameters:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from handgrad.explain.trace.tape import Step
+from handgrad.explain.trace.steps import Step
 from handgrad.layers import GLU, LeakyReLU, ReGLU, ReLU, Sigmoid, Tanh
 from handgrad.layers.gated import Gated
 from handgrad.ops import relu, sigmoid, tanh

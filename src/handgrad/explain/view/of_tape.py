@@ -10,16 +10,15 @@ import numpy as np
 
 import handgrad.ops as ops
 from handgrad.explain.trace import Trace
-from handgrad.explain.trace.tape import INPUT, Step, Tape
+from handgrad.explain.trace.steps import INPUT, Step
+from handgrad.explain.trace.tape import Tape
 from handgrad.explain.view import equations
-from handgrad.explain.view.calls import LayerCall, layer_places
-from handgrad.explain.view.of_run import places_of_run
-from handgrad.explain.view.places import Link, Network, Place, Weight, patterns
-from handgrad.layers import Dropout
+from handgrad.explain.view.calls import LayerCall, layer_places, units
+from handgrad.explain.view.places import Link, Network, Place, Weight, patterns, role
+from handgrad.layers import Layer
 from handgrad.models import Graph
-from handgrad.models.graph.nodes import INPUT as NODE_INPUT
 from handgrad.models.graph.patterns import COPY
-from handgrad.ops.jacobians import Call, Reshaped, local_jacobian
+from handgrad.ops.jacobians import Call, Jacobian, Reshaped, local_jacobian, total
 
 
 @np.errstate(over="ignore", invalid="ignore", divide="ignore")
@@ -31,7 +30,7 @@ def network_of_trace(trace: Trace) -> Network:
     for number in range(len(tape.steps)):
         places += _step(tape, number, ids)
         ids[number] = places[-1].id
-    places += _loss(tape, ids.get(len(tape.steps) - 1, "X"))
+    places += _loss(tape, ids[tape.last])
     return Network(trace.title, tuple(places), tape.params, tape.gradients, trace.updates, tape.value)
 
 
@@ -40,8 +39,11 @@ def _ids(tape: Tape) -> dict[int, str]:
     return {INPUT: "X"}
 
 
-def _place_name(step: Step) -> str:
-    return step.name or ("sum" if step.is_sum else "model")
+def _place_name(tape: Tape, name: str, step: Step | None = None) -> str:
+    """The id of a step's place, or of a Graph's. What is in a Graph that is the model itself lies in "model"."""
+    if type(tape.model) is Graph:
+        return f"model.{name}" if name else "model"
+    return name or ("sum" if step is not None and step.is_sum else "model")
 
 
 def _input(tape: Tape) -> Place:
@@ -51,23 +53,25 @@ def _input(tape: Tape) -> Place:
 
 def _step(tape: Tape, number: int, ids: dict[int, str]) -> Iterator[Place]:
     step, readers = tape.steps[number], max(1, len(tape.consumers(number)))
+    group = None if step.graph is None else _place_name(tape, step.graph)
+    for place in _places(tape, step, ids, readers):
+        yield replace(place, group=place.group or group)
+
+
+def _places(tape: Tape, step: Step, ids: dict[int, str], readers: int) -> Iterator[Place]:
     if step.is_sum:
         yield _sum(tape, step, ids, readers)
         return
-    source = step.inputs[0]
-    if isinstance(step.layer, Graph) and not (tape.train and _draws(step.layer)):
-        yield from _graph(tape, step, ids[source])
+    if not isinstance(step.function, Layer):
+        yield _op(tape, step, ids, readers)
         return
-    if len(tape.consumers(source)) == 1:
-        downstream = tape.dx if source == INPUT else tape.steps[source].dout
-    else:
-        downstream = step.layer.backward(step.dout, step.cache)[0]
+    (source,), (downstream,) = step.inputs, step.downstream or (np.zeros_like(step.operands[0]),)
     yield from layer_places(
         LayerCall(
-            _place_name(step),
-            step.layer,
+            _place_name(tape, step.name, step),
+            step.function,
             ids[source],
-            tape.output(source),
+            step.operands[0],
             step.out,
             step.cache,
             step.dout,
@@ -81,31 +85,48 @@ def _step(tape: Tape, number: int, ids: dict[int, str]) -> Iterator[Place]:
     )
 
 
-def _graph(tape: Tape, step: Step, source: str) -> Iterator[Place]:
-    """A Graph within the model, opened: run once more, which gives the same, since nothing in it is drawn."""
-    graph: Any = step.layer
-    (entry,) = (node.name for node in graph.nodes if node.kind == NODE_INPUT)
-    params = {own: tape.params[name] for own, name in step.names.items()}
-    run = graph.run(graph.sink, params, **{entry: tape.output(step.inputs[0])}).backward(step.dout)
-    place = _place_name(step)
+def _op(tape: Tape, step: Step, ids: dict[int, str], readers: int) -> Place:
+    """An op of a Graph, with the parameters that it reads as its own."""
+    op: Any = step.function
+    call = Call(tuple(None if value is None else np.asarray(value) for value in step.operands), step.out, step.cache)
+    shapes = [None if value is None else np.shape(value) for value in call.inputs]
+    letters = [name.upper() if shape else name for name, shape in zip(op.inputs, shapes, strict=True)]
 
-    def new(name: str) -> str:
-        return source if name == entry else f"{place}.{name}"
+    def local(source: int | str) -> tuple[str, Jacobian]:
+        places = [k for k, each in enumerate(step.sources) if each == source]
+        return ", ".join(letters[k] for k in places), total(*(local_jacobian(op, call, k) for k in places))
 
-    for each in places_of_run(run):
-        if each.id != entry:
-            yield replace(
-                each,
-                id=new(each.id),
-                group=new(each.group) if each.group else place,
-                links=tuple(replace(link, source=new(link.source)) for link in each.links),
-                weights=tuple(replace(weight, name=step.names[weight.name]) for weight in each.weights),
-            )
-
-
-def _draws(graph: Graph) -> bool:
-    """Whether a Dropout may stand in the graph, which draws anew each time it runs in training."""
-    return any(isinstance(layer, Dropout) or hasattr(layer, "children") for layer in graph.children().values())
+    flows: dict[int, Any] = {}  # what is read at two places gets the sum
+    for source, part in zip(step.inputs, step.downstream, strict=False):
+        flows[source] = flows[source] + part if source in flows else part
+    links = [
+        Link(ids[source], letter, tape.output(source).shape, jacobian, flows.get(source))
+        for source in dict.fromkeys(step.inputs)
+        for letter, jacobian in [local(source)]
+    ]
+    links += [Link(ids[source], "y", tape.output(source).shape) for source in step.data if source not in step.inputs]
+    weights = tuple(
+        Weight(name, letter, tape.params[name].shape, jacobian, step.gradients.get(name))
+        for name in step.parameters
+        for letter, jacobian in [local(name)]
+    )
+    options = {name: value for name, value in step.hyper.items() if not hasattr(value, "shape")}
+    return Place(
+        _place_name(tape, step.name),
+        step.text,
+        "loss" if isinstance(op, ops.Loss) else "op",
+        role(op, bool(weights)),
+        step.out,
+        step.dout,
+        formula=op.formula,
+        local=op.derivative,
+        patterns=patterns(op, readers),
+        subject=None if isinstance(op, ops.Loss) else equations.of_op(op, shapes, options),
+        links=tuple(links),
+        weights=weights,
+        cache=step.cache,
+        units=units(op, step.out, closes=op.name == "relu"),
+    )
 
 
 def _sum(tape: Tape, step: Step, ids: dict[int, str], readers: int) -> Place:
@@ -114,7 +135,7 @@ def _sum(tape: Tape, step: Step, ids: dict[int, str], readers: int) -> Place:
     same = Reshaped(shape, shape, step.out)
     names = equations.AXES[len(shape) - 1] if len(shape) <= len(equations.AXES) else "n"
     return Place(
-        _place_name(step),
+        _place_name(tape, step.name, step),
         "x + f(x)",
         "op",
         "sum",

@@ -7,12 +7,15 @@ from typing import Any
 
 import numpy as np
 
-from handgrad.explain.trace.tape import INPUT, Step, Tape
+from handgrad.explain.trace.steps import INPUT, Step
+from handgrad.explain.trace.tape import Tape
 from handgrad.explain.trace.units import gate, unit_count
+from handgrad.explain.why_zero.probe import led_to, open_entries
 from handgrad.explain.why_zero.reasons import Reason, ZeroGradient, sentence
-from handgrad.explain.why_zero.upstream import Blocks, blocks_above
+from handgrad.explain.why_zero.upstream import STOPS, Blocks, blocks_above
 from handgrad.layers import Linear
 from handgrad.layers.gated import Gated
+from handgrad.ops import Op
 from handgrad.ops.gated import Gated as GatedOp
 
 
@@ -32,6 +35,8 @@ def explain_zeros(tape: Tape, parameter: str, together: bool = False) -> ZeroGra
                     known = found.setdefault(key, (set(), np.zeros_like(zero)))
                     known[0].update(units)
                     known[1][...] |= entries
+    if zero.any() and not any(parameter in step.parameters for step in tape.steps):
+        found["unused parameter", ""] = (set(), zero)
     reasons = [
         Reason(kind, place, np.array(sorted(units), int), int(entries.sum()), sentence(kind, place, sorted(units)))
         for (kind, place), (units, entries) in found.items()
@@ -45,6 +50,12 @@ def _of_place(
 ) -> Iterator[tuple[Blocks, np.ndarray]]:
     """(what blocks, which entries it holds at 0), for one place of the parameter, which the layer calls `own`."""
     step = tape.steps[number]
+    if not step.reached:
+        yield blocks_above(tape, number, np.ones(step.out.shape, bool)), zero
+        return
+    if isinstance(step.function, Op) and not isinstance(step.layer, Linear | Gated):
+        yield from _of_op(tape, number, step.names[own], zero)
+        return
     units = unit_count(step)
     dz = _product_gradient(step, own)
     weights = isinstance(step.layer, Linear | Gated) and zero.ndim == 2
@@ -76,10 +87,48 @@ def _of_place(
             yield _why(tape, number, dz, left, x[:, i] != 0), entries(i, left)
 
 
+def _of_op(tape: Tape, number: int, parameter: str, zero: np.ndarray) -> Iterator[tuple[Blocks, np.ndarray]]:
+    """The same where an op reads the parameter; entries along its last axis are told apart, others are not."""
+    step = tape.steps[number]
+    places = [k for k, source in enumerate(step.sources) if source == parameter]
+    passable = open_entries(step, places)
+    if (shut := zero & ~passable).any():
+        yield _shut(tape, step, shut), shut
+    for unit in range(zero.shape[-1] if zero.ndim else 1):
+        entries = np.zeros_like(zero)
+        entries[..., unit : unit + 1 if zero.ndim else None] = True
+        entries &= zero & passable
+        if not entries.any():
+            continue
+        fed = led_to(step, places, entries)
+        blocks: Blocks = {}
+        if (fed & (step.dout != 0)).any():
+            blocks["terms that cancel", step.name] = {unit}
+        if (above := np.asarray(fed & (step.dout == 0))).any():
+            blocks |= blocks_above(tape, number, above)
+        yield blocks, entries
+
+
+def _shut(tape: Tape, step: Step, entries: np.ndarray) -> Blocks:
+    """Why an op has no slope by these entries of a parameter: another argument is 0 throughout, or the op is flat."""
+    assert isinstance(step.function, Op)
+    blocks: Blocks = {}
+    for source in dict.fromkeys(step.inputs):
+        value = tape.output(source)
+        absent = ~(value != 0).reshape(-1, value.shape[-1] if value.ndim else 1).any(axis=0)
+        if absent.any():
+            key = ("unused input", "X") if source == INPUT else ("zero input", tape.steps[source].name)
+            blocks[key] = set(map(int, np.flatnonzero(absent)))
+    units = entries.reshape(-1, entries.shape[-1] if entries.ndim else 1).any(axis=0)
+    kind = STOPS.get(step.function.name, "zero slope")
+    return blocks or {(kind, step.name): set(map(int, np.flatnonzero(units)))}
+
+
 def _product_gradient(step: Step, own: str) -> np.ndarray:
     """(rows, units): the gradient by what this parameter adds up to. Of a gated unit, by its content or its gate."""
     d, g = step.dout, gate(step)
     if g is not None:
+        assert isinstance(step.layer, Gated)
         assert isinstance(step.layer.op, GatedOp)
         value, saved = step.layer.op.gate.value(g)
         d = d * value if own.startswith("content") else d * step.cache[1] * step.layer.op.gate.local(saved)

@@ -20,11 +20,16 @@ KINDS = {
     "saturated unit": "{units} of {layer} {are} so saturated that the slope rounds to 0",
     "dropped unit": "{units} of {layer} {are} dropped by dropout in this pass",
     "zero weights": "the weights from {units} on, in {layer}, are 0",
+    "zero factor": "what {units} {are} multiplied by in {layer} is 0 for each sample that would count",
+    "smaller side": "{units} {are} not the larger in {layer} for any sample that would count",
+    "zero slope": "the slope of {layer} by {units} is 0 for each sample that would count",
     "inactive margin": "{scores} {have} no active margin: each sample that would count is right by the margin or more",
     "flat loss": "the loss is flat in {scores}: its gradient is 0 for each sample that would count",
     "terms that cancel": "terms that are not 0 add up to exactly 0 in {layer}",
     "stopped within": "what is within {layer} lets nothing back",
     "no gradient": "{layer} gives no gradient for it",
+    "not passed on": "nothing takes what {layer} gives on to the loss, but perhaps as data",
+    "unused parameter": "nothing that leads to the loss reads it, but perhaps as data",
 }
 
 

@@ -4,13 +4,25 @@ from __future__ import annotations
 
 import numpy as np
 
-from handgrad.explain.trace.tape import Step, Tape
+from handgrad.explain.trace.steps import Step
+from handgrad.explain.trace.tape import Tape
 from handgrad.explain.trace.units import closed, slopes
+from handgrad.explain.why_zero.probe import led_to, open_entries
 from handgrad.layers import Dropout, Flatten, Hinge, Linear
 from handgrad.layers.gated import Gated
-from handgrad.ops import Elementwise
+from handgrad.ops import Elementwise, Op
 
 SHAPED = (Flatten, Dropout)  # each output is one input's, as an elementwise op's is
+
+# by op: what it is that stops a gradient where the op's slope is 0; "zero slope" of others
+STOPS = {
+    "multiply": "zero factor",
+    "matmul": "zero factor",
+    "linear": "zero factor",
+    "maximum": "smaller side",
+    "max": "smaller side",
+    "dropout": "dropped unit",
+}
 
 # (kind, layer's place) -> the units, or samples' scores, it happens at
 Blocks = dict[tuple[str, str], set[int]]
@@ -29,23 +41,27 @@ def blocks_above(tape: Tape, number: int, mask: np.ndarray) -> Blocks:
             continue
         users = tape.consumers(at)
         for user in users:
-            passed = _through(tape.steps[user], asked[at], tape, blocks)
+            passed = _through(tape.steps[user], at, asked[at], tape, blocks)
             if passed.any():
                 asked[user] = asked[user] | passed if user in asked else passed
-        if not users:
+        if at == tape.last:
             _note(blocks, "inactive margin" if isinstance(tape.loss, Hinge) else "flat loss", "loss", asked[at])
+        elif not users:
+            _note(blocks, "not passed on", tape.steps[at].name, asked[at])
     return blocks
 
 
-def _through(step: Step, mask: np.ndarray, tape: Tape, blocks: Blocks) -> np.ndarray:
-    """Where, among its own outputs, `step` is reached by nothing, of those that the masked inputs feed. What it stops
-    itself is noted in `blocks`."""
+def _through(step: Step, at: int, mask: np.ndarray, tape: Tape, blocks: Blocks) -> np.ndarray:
+    """Where, among its own outputs, `step` is reached by nothing, of those that the masked outputs of step `at` feed.
+    What it stops itself is noted in `blocks`."""
     d = step.dout
     if isinstance(step.layer, Linear):
         return _through_linear(step, mask, tape, blocks)
-    if step.is_sum or isinstance(step.layer, SHAPED) or isinstance(getattr(step.layer, "op", None), Elementwise):
+    shut, steep = closed(step), slopes(step)
+    if isinstance(step.function, Op) and not isinstance(step.layer, Gated) and shut is None and steep is None:
+        return _through_op(step, at, mask, blocks)
+    if isinstance(step.layer, SHAPED) or isinstance(getattr(step.layer, "op", None), Elementwise):
         mask = mask.reshape(d.shape)
-        shut, steep = closed(step), slopes(step)
         if shut is not None:  # a dead unit is reason enough, whatever reaches it from above
             dead = shut.reshape(-1, d.shape[-1]).all(axis=0)
             _note(blocks, "dead unit", step.name, mask & shut & dead)
@@ -69,11 +85,19 @@ def _through(step: Step, mask: np.ndarray, tape: Tape, blocks: Blocks) -> np.nda
     return np.zeros(d.shape, bool) | (rows & ~reached).reshape(-1, *[1] * (d.ndim - 1))
 
 
+def _through_op(step: Step, at: int, mask: np.ndarray, blocks: Blocks) -> np.ndarray:
+    assert isinstance(step.function, Op)
+    places = [k for k, source in enumerate(step.sources) if source == at]
+    passable = open_entries(step, places)
+    _note(blocks, STOPS.get(step.function.name, "zero slope"), step.name, mask & ~passable)
+    return _rest(blocks, step, led_to(step, places, mask & passable))
+
+
 def _rest(blocks: Blocks, step: Step, mask: np.ndarray) -> np.ndarray:
     """Where nothing reaches `step`; what does reach it passes, so that it is the sum with others that is 0."""
     d = step.dout
     _note(blocks, "terms that cancel", step.name, mask & (d != 0))
-    return mask & (d == 0)
+    return np.asarray(mask & (d == 0))
 
 
 def _through_linear(step: Step, mask: np.ndarray, tape: Tape, blocks: Blocks) -> np.ndarray:
@@ -92,6 +116,7 @@ def _through_linear(step: Step, mask: np.ndarray, tape: Tape, blocks: Blocks) ->
 
 
 def _note(blocks: Blocks, kind: str, place: str, where: np.ndarray) -> None:
+    where = np.asarray(where)
     if where.any():
         units = where.reshape(-1, where.shape[-1]).any(axis=0) if where.ndim > 1 else np.array([True])
         blocks.setdefault((kind, place), set()).update(map(int, np.flatnonzero(units)))

@@ -19,7 +19,9 @@ def gradient_flow(case: Case) -> Iterator[Finding]:
     if not top or len(steps) < 2:
         return
     ratios = {step.name: float(np.linalg.norm(step.dout)) / top for step in steps}
-    factor = (ratios[steps[0].name] / ratios[steps[-1].name]) ** (1 / (len(steps) - 1))
+    depth = {step.name: depth for step, depth in zip(case.tape.steps, case.depths, strict=True)}
+    first, last = min(ratios, key=depth.__getitem__), max(ratios, key=depth.__getitem__)
+    factor = (ratios[first] / ratios[last]) ** (1 / max(depth[last] - depth[first], 1))
     evidence = {"ratios": ratios, "factor_a_layer": factor}
     low, high = min(ratios, key=ratios.__getitem__), max(ratios, key=ratios.__getitem__)
     flat = sorted({layer.kind for layer in case.trace.layers if layer.kind in ("Sigmoid", "Tanh", "GLU")})
@@ -59,7 +61,7 @@ def zero_gradient(case: Case) -> Iterator[Finding]:
             full = [reason.says for reason in why.reasons if reason.entries == why.size]
             told.setdefault(tuple(full or [reason.says for reason in why.reasons]), []).append(name)
     for says, names in told.items():
-        place = next(step.name for step in tape.steps if names[0] in step.names.values())
+        place = next((step.name for step in tape.steps if names[0] in step.names.values()), "")
         yield Finding(
             "zero_gradient",
             place,

@@ -9,18 +9,21 @@ import numpy as np
 from handgrad.explain.diagnose.case import Case
 from handgrad.explain.diagnose.findings import Finding
 from handgrad.explain.diagnose.limits import LIMITS
-from handgrad.explain.trace.tape import INPUT, Step
+from handgrad.explain.trace.steps import INPUT, Step
+from handgrad.explain.trace.tape import Tape
 from handgrad.explain.trace.units import unit_count
 from handgrad.explain.why_zero.reasons import listed
 from handgrad.layers import Identity, Linear
+
+AFFINE = ("add", "subtract", "multiply", "negative", "identity")  # ops, where they read one step and nothing else moves
 
 
 def broken_symmetry(case: Case) -> Iterator[Finding]:
     """Units with the same weights and bias and the same gradient of both: no step will ever tell them apart."""
     for step in case.weighted():
         units = unit_count(step)
-        weights = np.concatenate([_by_unit(step, name, case.tape.params[name]) for name in step.names.values()])
-        gradients = np.concatenate([_by_unit(step, name, case.tape.gradients[name]) for name in step.names.values()])
+        weights = np.concatenate([_by_unit(step, name, case.tape.params[name]) for name in step.parameters])
+        gradients = np.concatenate([_by_unit(step, name, case.tape.gradients[name]) for name in step.parameters])
         groups = [group for group in _alike(weights) if len(group) > 1 and _same(gradients[:, group])]
         alike = sum(map(len, groups))
         if not groups:
@@ -60,20 +63,16 @@ def _same(columns: np.ndarray) -> bool:
 
 
 def linear_layers(case: Case) -> Iterator[Finding]:
-    """A linear layer that feeds another, and nothing else, with no more than Identities between."""
+    """A linear layer that feeds another, and nothing else, with nothing between that is not linear too."""
     for step in case.tape.steps:
-        before = step.inputs[0]
-        while before != INPUT and type(case.tape.steps[before].layer) is Identity:
-            before = case.tape.steps[before].inputs[0]
-        if before == INPUT or type(step.layer) is not Linear or len(case.tape.consumers(before)) > 1:
-            continue
-        first = case.tape.steps[before]
-        if type(first.layer) is not Linear or first.layer.n_out != step.layer.n_in:
+        first = _linear_before(case.tape, step)
+        if first is None or type(step.layer) is not Linear or type(first.layer) is not Linear:
             continue
         n_in, waist, n_out = first.layer.n_in, first.layer.n_out, step.layer.n_out
         evidence = {"first": first.name, "widths": [n_in, waist, n_out], "numbers": [n_in * waist + waist * n_out]}
         uses = [id(each.layer) for each in case.tape.steps]
         alone = uses.count(id(first.layer)) == uses.count(id(step.layer)) == 1
+        alone = alone and first.graph is None and step.graph is None  # collapse does not enter graphs
         merge = ", or merge them with handgrad.collapse(model, params)" if alone else ""
         narrow = f", of rank {waist} at most" if waist < min(n_in, n_out) else ""
         yield Finding(
@@ -85,6 +84,28 @@ def linear_layers(case: Case) -> Iterator[Finding]:
             "a linear map of a linear map is linear: (x W1 + b1) W2 + b2 = x (W1 W2) + (b1 W2 + b2)",
             "put an activation between them" + merge,
         )
+
+
+def _linear_before(tape: Tape, step: Step) -> Step | None:
+    """The linear layer whose output this one takes, and nothing else does: as it is, copied, or with a parameter or a
+    constant added to it or multiplied with it. None where there is no such layer."""
+    if type(step.layer) is not Linear:
+        return None
+    (at,) = step.inputs
+    while at != INPUT and len(tape.readers(at)) == 1:
+        before = tape.steps[at]
+        if type(before.layer) is Linear:
+            return before if before.layer.n_out == step.layer.n_in else None
+        if len(before.inputs) != 1 or not (type(before.layer) is Identity or _affine(before)):
+            return None
+        (at,) = before.inputs
+    return None
+
+
+def _affine(step: Step) -> bool:
+    """Whether an op is affine in the one step it reads, unit by unit."""
+    name = getattr(step.function, "name", "")
+    return name in AFFINE or (name == "divide" and isinstance(step.sources[0], int))
 
 
 def unused_input(case: Case) -> Iterator[Finding]:

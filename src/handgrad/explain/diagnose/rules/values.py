@@ -63,7 +63,7 @@ def saturation(case: Case) -> Iterator[Finding]:
     for number, layer in enumerate(case.trace.layers):
         if layer.saturation is None or layer.saturation <= LIMITS["saturated"].value:
             continue
-        before = case.tape.output(case.tape.steps[number].inputs[0])
+        before = case.tape.steps[number].operands[0]
         size = float(np.sqrt(np.mean(np.square(before, dtype=float))))
         yield Finding(
             "saturation",
