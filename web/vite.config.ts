@@ -28,5 +28,5 @@ export default defineConfig({
       checks: { pluginTimings: false },
     },
   },
-  test: { include: ["tests/**/*.test.ts"] },
+  test: { include: ["tests/**/*.test.ts"], css: true },
 });

@@ -1,18 +1,21 @@
 import { describe, expect, test } from "vitest";
 import { readDocument } from "../src/document/read.js";
 import type { Graph } from "../src/document/types.js";
+import { flipped } from "../src/graph/flip.js";
+import { flowText, scalarEdges, shapeLines } from "../src/graph/flow.js";
 import { layered, plan, scaleIn, type Box, type Wish } from "../src/graph/layout.js";
 import { neighbour } from "../src/graph/move.js";
+import { crossings } from "../src/graph/order.js";
 import { labelSize, letterText, lines, nodeSize } from "../src/graph/sizes.js";
 import { downstreamOf, indexOf, sentence, stepAt } from "../src/graph/walk.js";
-import { document, scalar } from "./documents.js";
+import { base64, document, scalar } from "./documents.js";
 
 const graphOf = (nodes: string[], edges: [string, string][]): Graph =>
   readDocument(document(nodes, edges)).collection!.documents[0].variants[0].graph;
 
 const wishOf = (graph: Graph, groups: Record<string, string> = {}): Wish => ({
   nodes: graph.nodes.map((node) => ({ id: node.id, group: groups[node.id] ?? null, ...nodeSize(node) })),
-  edges: graph.edges.map((edge) => ({ id: edge.id, source: edge.source, target: edge.target, ...labelSize(edge) })),
+  edges: graph.edges.map((edge) => ({ id: edge.id, source: edge.source, target: edge.target, ...labelSize(shapeLines(edge)) })),
 });
 
 const chain = (many: number): Graph => {
@@ -73,6 +76,80 @@ describe("layout", () => {
   });
 });
 
+describe("the order of a node's inputs", () => {
+  const height = (graph: Graph, id: string) => layered(wishOf(graph), "LR").boxes.get(id)!.y;
+  test("is that of its arguments, whatever the order in which nodes are given", () => {
+    for (const nodes of [["x", "y", "z", "q", "f"], ["y", "x", "q", "z", "f"], ["z", "y", "x", "q", "f"]]) {
+      const graph = graphOf(nodes, [["x", "q"], ["y", "q"], ["q", "f"], ["z", "f"]]);
+      expect(height(graph, "x")).toBeLessThan(height(graph, "y"));
+      expect(height(graph, "q")).toBeLessThan(height(graph, "z"));
+    }
+  });
+
+  test("gives way where it would cost a crossing, and where two nodes want opposite orders", () => {
+    const twisted = graphOf(["a", "b", "m", "p", "q", "f"], [["a", "p"], ["a", "m"], ["b", "m"], ["b", "q"], ["q", "f"], ["p", "f"]]);
+    const found = layered(wishOf(twisted), "LR");
+    expect(crossings(found)).toBe(0);
+    const ordered = [["a", "b"], ["q", "p"]].filter(([one, other]) => found.boxes.get(one)!.y < found.boxes.get(other)!.y);
+    expect(ordered).toHaveLength(1); // both would cost a crossing
+    const against = graphOf(["a", "b", "m", "n"], [["a", "m"], ["b", "m"], ["b", "n"], ["a", "n"]]);
+    expect(height(against, "a")).toBeLessThan(height(against, "b"));
+  });
+
+  test("a leaf moves to the other side of what stands before it", () => {
+    const ends: [string, string][] = [["x", "a"], ["a", "b"], ["b", "c"], ["x", "c"], ["c", "d"], ["d", "loss"], ["y", "loss"]];
+    const given = wishOf(graphOf(["x", "y", "a", "b", "c", "d", "loss"], ends));
+    for (const direction of ["LR", "TB"] as const) {
+      const raw = layered(given, direction);
+      const at = (id: string) => (direction === "LR" ? raw.boxes.get(id)!.y : raw.boxes.get(id)!.x);
+      expect(at("d")).toBeLessThan(at("y"));
+      const other = flipped(raw, "y", "d")!;
+      expect(crossings(other)).toBe(crossings(raw));
+      for (const box of other.boxes.values()) {
+        expect(box.x >= 0 && box.y >= 0 && box.x + box.width <= other.width && box.y + box.height <= other.height).toBe(true);
+        for (const one of other.boxes.values()) if (one !== box) expect(apart(one, box)).toBe(true);
+      }
+      expect(flipped(raw, "a", "b")).toBeNull(); // is no leaf
+    }
+  });
+
+  test("is kept in a group", () => {
+    const graph = graphOf(["x", "c", "g", "out"], [["x", "g"], ["x", "c"], ["c", "out"], ["g", "out"]]);
+    const raw = layered(wishOf(graph, { c: "0", g: "0", out: "0" }), "LR");
+    expect(raw.boxes.get("c")!.y).toBeLessThan(raw.boxes.get("g")!.y);
+  });
+});
+
+describe("what an edge says", () => {
+  const read = readDocument(scalar).collection!.documents[0].variants[0];
+  const local = { text: "y", latex: null, structure: "dense", shape: [], note: null, parameter: null };
+  const graph = { ...read.graph, edges: read.graph.edges.map((edge) => ({ ...edge, local })) };
+
+  test("upstream · local = downstream between single numbers", () => {
+    expect([...scalarEdges(graph)]).toEqual(["x → f", "y → f"]);
+    expect(graph.edges.map((edge) => flowText(edge, read.frames[0]))).toEqual([["1 · 3 = 3"], ["1 · 2 = 2"]]);
+  });
+
+  test("in three lines where one would be long", () => {
+    const long = { shape: [], dtype: "float64" as const, data: base64(new Float64Array([-0.123456789])) };
+    const { nodes, edges } = read.frames[0];
+    const frame = {
+      ...read.frames[0], nodes: { x: { ...nodes.x, gradient: long }, f: { ...nodes.f, gradient: long } },
+      edges: { "x → f": { ...edges["x → f"], local: long } },
+    };
+    expect(flowText(graph.edges[0], frame)).toEqual(["-0.1235", "· -0.1235", "= -0.1235"]);
+  });
+
+  test("a shape between arrays, to data, and in a large graph", () => {
+    expect(scalarEdges(read.graph).size).toBe(0); // no local derivative: data
+    expect(scalarEdges(diamond).size).toBe(0);
+    const many = Array.from({ length: 31 }, (_, i) => ({ ...graph.nodes[0], id: `n${i}` }));
+    expect(scalarEdges({ ...graph, nodes: [...graph.nodes, ...many] }).size).toBe(0);
+    expect(shapeLines({ ...diamond.edges[0], letter: "X" })).toEqual(["X  4 × 3"]);
+    expect(shapeLines(graph.edges[0])).toEqual([]);
+  });
+});
+
 describe("arrow keys", () => {
   const found = plan(wishOf(diamond), { width: 1400, height: 400 });
   const index = indexOf(diamond);
@@ -105,6 +182,12 @@ describe("the backward walk", () => {
     expect(sentence(first, index)).toContain("flows on to x and y");
     expect(sentence(stepAt(index, read.frames[0], 1)!, index)).toContain("arrives from x * y");
     expect(stepAt(index, read.frames[0], 9)).toBeNull();
+  });
+
+  test("tells nodes of one label apart by their ids", () => {
+    const nodes = read.graph.nodes.map((node) => (node.id === "f" ? node : { ...node, label: "gate" }));
+    const twins = indexOf({ ...read.graph, nodes });
+    expect(sentence(stepAt(twins, read.frames[0], 0)!, twins)).toContain("flows on to gate (x) and gate (y)");
   });
 
   test('a downstream "gradient" is the gradient of the source', () => {

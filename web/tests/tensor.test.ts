@@ -67,6 +67,9 @@ describe("decode", () => {
     expect(() => decode({ shape: [1], dtype: "float32", data: "?" })).toThrow("not base64");
     expect(() => decode({ shape: [1], dtype: "float16", data: "" })).toThrow("float16");
     expect(() => decode({ shape: [1], dtype: "float32" } as unknown as Tensor)).toThrow(BadTensor);
+    for (const none of [3, "abc", null]) {
+      expect(() => decode(none as unknown as Tensor)).toThrow(new BadTensor(`it is ${JSON.stringify(none)}, no tensor`));
+    }
     expect(() => decode({ shape: [9], dtype: "float32", omitted: true, why: "no room" })).toThrow(Omission);
   });
 });

@@ -1,17 +1,13 @@
 // npm run look -- page.html ... : opens each file in Chromium with both themes, wide and narrow, walks through it, writes
-// pictures to pictures/ and says what the console, the network and axe-core have to say. CHROMIUM names the browser.
+// pictures to pictures/ and says what the console, the network and axe-core have to say.
 import axe from "axe-core";
 import { mkdirSync } from "node:fs";
 import { basename, resolve } from "node:path";
 import { pathToFileURL } from "node:url";
-import { chromium } from "playwright-core";
+import { launch } from "./browser.mjs";
 
 const OUT = "pictures";
 const SIZES = [[1400, 900], [420, 800]];
-const FLAGS = [
-  "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-  "--disable-component-update", "--disable-sync",
-];
 
 /** What can be seen: a name, and how to get there. false where this page has no such view. */
 const VIEWS = {
@@ -59,7 +55,7 @@ async function look(browser, file, colorScheme, [width, height]) {
 }
 
 mkdirSync(OUT, { recursive: true });
-const browser = await chromium.launch({ executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium", args: FLAGS });
+const browser = await launch();
 let faults = 0;
 for (const file of process.argv.slice(2)) {
   for (const theme of ["light", "dark"]) {

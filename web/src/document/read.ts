@@ -56,7 +56,7 @@ function check(raw: unknown): Collection {
   if (given.version !== VERSION) {
     throw new Fault(
       `The document is of version ${show(given.version)}`,
-      `It was made by handgrad ${show(given.library)} in version ${show(given.version)} of the format; this page reads version ${VERSION}.`,
+      `It was made by handgrad ${text(given.library).slice(0, 80) || "of unknown release"} in version ${show(given.version)} of the format; this page reads version ${VERSION}.`,
       "Open it with the page of the library that made it, or make it again with this one.",
     );
   }

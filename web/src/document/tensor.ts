@@ -91,7 +91,8 @@ const LITTLE = new Uint8Array(new Uint16Array([1]).buffer)[0] === 1;
 
 /** Decode a tensor. layout: its rows and columns, where they are not those of `flat`. Throws BadTensor. */
 export function decode(tensor: Tensor, layout?: [number, number]): Grid {
-  const shape = Array.isArray(tensor?.shape) ? tensor.shape.map(Number) : [];
+  if (typeof tensor !== "object" || tensor === null) throw new BadTensor(`it is ${JSON.stringify(tensor)}, no tensor`);
+  const shape = Array.isArray(tensor.shape) ? tensor.shape.map(Number) : [];
   if ("omitted" in tensor) throw new Omission(tensor.why || "left out");
   if ("pooled" in tensor && tensor.pooled) {
     const { rows, cols, mean, low, high } = tensor.pooled;

@@ -1,4 +1,5 @@
 import dagre from "@dagrejs/dagre";
+import { inOrder, type Before } from "./order.js";
 import { wrap } from "./wrap.js";
 
 export interface Box {
@@ -46,8 +47,11 @@ export interface Point {
 
 const GROUP_PAD = 14;
 
-/** Layered layout; edges' labels have a place of their own. */
-export function layered(wish: Wish, direction: "LR" | "TB"): Raw {
+/** Layered layout, in which the inputs of a node stand in the order of its arguments where that costs no crossing. */
+export const layered = (wish: Wish, direction: "LR" | "TB"): Raw => inOrder(wish, (before) => placed(wish, direction, before));
+
+/** dagre's layout; edges' labels have a place of their own. before: nodes of one rank, which stands before which. */
+function placed(wish: Wish, direction: "LR" | "TB", before: Before[]): Raw {
   const graph = new dagre.graphlib.Graph({ compound: true, multigraph: true });
   graph.setGraph({
     rankdir: direction, nodesep: 22, edgesep: 14, ranksep: direction === "LR" ? 34 : 26, marginx: 16, marginy: 16,
@@ -67,7 +71,7 @@ export function layered(wish: Wish, direction: "LR" | "TB"): Raw {
     const label = { width: edge.width, height: edge.height, labelpos: "c", weight: 1, minlen: 1 };
     graph.setEdge(`n:${edge.source}`, `n:${edge.target}`, label, edge.id);
   }
-  dagre.layout(graph);
+  dagre.layout(graph, { constraints: before.map(([left, right]) => ({ left: `n:${left}`, right: `n:${right}` })) });
   const boxes = new Map<string, Box>();
   for (const { id, width, height } of wish.nodes) {
     const { x, y } = graph.node(`n:${id}`) as Point;

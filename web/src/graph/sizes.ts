@@ -1,11 +1,12 @@
-import type { Edge, Frame, Node } from "../document/types.js";
+import type { Frame, Node } from "../document/types.js";
 import { num } from "../document/tensor.js";
 import { brief, shapeText } from "../numbers/format.js";
-import { ratioOf } from "../strip/rows.js";
 
 /** The page's type, as a canvas names it; boxes are sized before they are drawn. */
 const FAMILY = 'system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", "Noto Sans", "Liberation Sans", Arial, sans-serif';
 const PAD = 28, LINE = 17, MIN = 76, MAX = 236;
+/** For "gradient" and a number of five digits, in a power of ten. */
+const NUMBER = 118;
 
 const pen = typeof document === "undefined" ? null : document.createElement("canvas").getContext("2d");
 
@@ -36,7 +37,7 @@ export const isScalar = (node: Node): boolean => node.shape.reduce((product, n) 
 /** The size of a node's box, and of its label where the graph is seen from afar. */
 export function nodeSize(node: Node): { width: number; height: number } {
   const widest = Math.max(
-    widthOf(node.label, "600 13px"), ...lines(node).map((line, i) => widthOf(line, "11.5px") + (i ? 0 : 14)), isScalar(node) ? 84 : 0,
+    widthOf(node.label, "600 13px"), ...lines(node).map((line, i) => widthOf(line, "11.5px") + (i ? 0 : 14)), isScalar(node) ? NUMBER : 0,
   );
   const rows = 1 + lines(node).length + (isScalar(node) ? 2 : 0);
   return { width: Math.ceil(Math.min(MAX, Math.max(MIN, widest + PAD))), height: 18 + rows * LINE };
@@ -44,14 +45,16 @@ export function nodeSize(node: Node): { width: number; height: number } {
 
 /** How large a label can be and still fit its box, in pixels. */
 export const largest = (node: Node): number =>
-  Math.max(13, Math.min(20, Math.floor((13 * (nodeSize(node).width - 20)) / widthOf(node.label, "600 13px"))));
+  Math.max(13, Math.min(20, Math.floor((13 * (nodeSize(node).width - PAD)) / widthOf(node.label, "600 13px"))));
 
-export const edgeLabel = (edge: Edge): string =>
-  edge.shape.length ? [letterText(edge.letter ?? ""), shapeText(edge.shape)].filter(Boolean).join("  ") : letterText(edge.letter ?? "");
+/** Between two lines of an edge's label. */
+export const LEADING = 13;
 
-export function labelSize(edge: Edge): { width: number; height: number } {
-  const label = edgeLabel(edge);
-  return { width: label ? Math.ceil(widthOf(label, "11px") + 12) : 8, height: label ? 18 : 8 };
+/** The room that the label of an edge takes, in lines. */
+export function labelSize(lines: string[]): { width: number; height: number } {
+  if (!lines.length) return { width: 8, height: 8 };
+  const widest = Math.max(...lines.map((line) => widthOf(line, "11px")));
+  return { width: Math.ceil(widest + 12), height: 5 + LEADING * lines.length };
 }
 
 /** One line about a node, for whoever points at it: its numbers in brief. */
@@ -64,7 +67,7 @@ export function about(node: Node, frame: Frame): string {
     parts.push(`${brief(num(stats.min))} to ${brief(num(stats.max))}`, ...(values.gradient ? [`gradient norm ${brief(num(stats.gradient_norm))}`] : []));
   }
   for (const parameter of node.parameters) {
-    const values = frame.parameters[parameter.name], ratio = values ? ratioOf(values) : null;
+    const ratio = num(frame.parameters[parameter.name]?.update_ratio);
     if (ratio !== null) parts.push(`${parameter.name} update ratio ${brief(ratio)}`);
   }
   return parts.join(" · ");

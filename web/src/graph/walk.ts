@@ -52,7 +52,12 @@ const cut = (name: string): string => (name.length > 60 ? `${name.slice(0, 59)}â
 
 /** The sentence that a step is announced with. */
 export function sentence(step: Step, index: Index): string {
-  const name = (id: string) => cut(index.nodes.get(id)?.label ?? id);
+  const labels = [...index.nodes.values()].map((node) => node.label);
+  /** Its label; where others have the same, its id too. */
+  const name = (id: string) => {
+    const label = index.nodes.get(id)?.label ?? id;
+    return labels.filter((one) => one === label).length > 1 ? `${cut(label)} (${id})` : cut(label);
+  };
   const parts: string[] = [];
   if (step.first && !step.node.shape.length) parts.push("Backward starts here: the gradient of the output by itself is 1.");
   else if (!step.arrives) parts.push(step.node.kind === "constant" ? "Data: nothing is derived by it." : "No gradient is kept here.");

@@ -1,5 +1,5 @@
-import type { Check, Frame, Graph, Node, ParameterValues } from "../document/types.js";
-import { BadTensor, decode, num } from "../document/tensor.js";
+import type { Check, Frame, Graph, Node } from "../document/types.js";
+import { num } from "../document/tensor.js";
 
 /** One row of the strip: a layer, or a parameter. null where a column says nothing about it. */
 export interface Row {
@@ -28,18 +28,6 @@ export interface Sort {
 const shown = (node: Node, checked: boolean): boolean =>
   checked || !(["input", "constant", "loss"].includes(node.kind) || node.role === "data");
 
-/** Update to weight; nothing where the weights are all 0, as biases are at first: nothing can be told by dividing by 0. */
-export function ratioOf(values: ParameterValues): number | null {
-  const ratio = num(values.update_ratio);
-  if (ratio === null || !Number.isNaN(ratio) || !values.value) return ratio;
-  try {
-    return decode(values.value).values.every((value) => value === 0) ? null : ratio;
-  } catch (error) {
-    if (error instanceof BadTensor) return ratio;
-    throw error;
-  }
-}
-
 /** Rows of a frame in the network's order: each layer, then its parameters. */
 export function rowsOf(graph: Graph, frame: Frame): Row[] {
   const rows: Row[] = [];
@@ -63,7 +51,7 @@ export function rowsOf(graph: Graph, frame: Frame): Row[] {
       seen.add(name);
       rows.push({
         key: `p:${name}`, label: name, kind: "parameter", node: node.id, gradient: num(one.gradient_norm),
-        ratio: ratioOf(one), spread: null, dead: null, deadOf: "", saturated: null, check: one.check,
+        ratio: num(one.update_ratio), spread: null, dead: null, deadOf: "", saturated: null, check: one.check,
       });
     }
   }

@@ -219,7 +219,7 @@ def _parameter_values(name: str, network: Network) -> dict[str, Any]:
     value, gradient = as_array(network.values[name]), as_array(network.gradients[name])
     update = None if network.updates is None else as_array(network.updates[name])
     norm = global_norm(value.reshape(-1))
-    ratio = None if update is None else global_norm(update.reshape(-1)) / norm if norm else math.nan
+    ratio = None if update is None or norm == 0 else global_norm(update.reshape(-1)) / norm
     return {
         "value": value,
         "gradient": gradient,

@@ -99,18 +99,18 @@ def _layer(run: Run, node: Node, ids: dict[str, str], value: Any, gradient: Any)
 
 
 def _op(run: Run, node: Node, ids: dict[str, str], value: Any, gradient: Any, found: tuple[str, ...]) -> Place:
-    op, links, text = node.op, [], expression(node, WIDEST)[: 2 * WIDEST]
+    op, text = node.op, expression(node, WIDEST)[: 2 * WIDEST]
+    links: list[Link] = []  # without letters: the op's x and y may be the names of other nodes
     moving = {run.graph.nodes[i].name for i in run._moving(node.index)}
-    letters = _letters(run, node)
     for source in run.reads(node):
         if source.name not in ids:
             continue
         shape = np.shape(run[source].value)
         if source.name in moving:
             edge = run.edge(source, node)
-            links.append(Link(ids[source.name], letters.get(source.name), shape, edge.jacobian, edge.downstream))
+            links.append(Link(ids[source.name], None, shape, edge.jacobian, edge.downstream))
         else:
-            links.append(Link(ids[source.name], letters.get(source.name), shape))
+            links.append(Link(ids[source.name], None, shape))
     shapes = [None if arg is None else np.shape(run[arg].value) for arg in node.args[: len(op.inputs)]]
     kind = "loss" if isinstance(op, Loss) else "op"
     return Place(
@@ -129,16 +129,6 @@ def _op(run: Run, node: Node, ids: dict[str, str], value: Any, gradient: Any, fo
         numbers=_numbers(run, node) if not any(shapes) and value.ndim == 0 else None,
         units=units(op, value, closes=op.name == "relu"),
     )
-
-
-def _letters(run: Run, node: Node) -> dict[str, str]:
-    """What the op calls each node it reads; both letters where it reads one twice."""
-    found: dict[str, str] = {}
-    for letter, arg in zip((*node.op.inputs, "y"), node.args, strict=False):
-        if arg is not None:
-            name = "S" if letter == "scores" else letter.upper() if np.ndim(run[arg].value) else letter
-            found[arg.name] = f"{found[arg.name]}, {name}" if arg.name in found else name
-    return found
 
 
 def _numbers(run: Run, node: Node) -> str | None:

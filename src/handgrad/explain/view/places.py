@@ -146,6 +146,7 @@ def saved(place: Place, network: Network) -> Iterator[Saved]:
     """What the place's cache holds, each array once. One that is a value or a parameter already takes no bytes."""
     weights = network.parameter_at
     letters = {link.source: link.letter for link in place.links}
+    used = set(filter(None, letters.values()))
     inputs = {source: network.by_id[source].value for source in letters}
     found: set[tuple[int, int]] = set()
     for number, array in enumerate(_arrays(place.cache), 1):
@@ -158,8 +159,9 @@ def saved(place: Place, network: Network) -> Iterator[Saved]:
         if key in weights and np.ndim(array):
             yield Saved(weights[key], shape, 0, "a parameter, by reference", None)
         elif alias == place.id:
-            letter = "z" if "y" in letters.values() or "Y" in letters.values() else "y"
-            yield Saved(letter.upper() if shape else letter, shape, 0, "its output", alias)
+            letter = "z" if used & {"y", "Y"} else "y"
+            name = letter.upper() if shape else letter
+            yield Saved(name if used else place.id, shape, 0, "its output", alias)
         elif alias in letters:
             yield Saved(letters[alias] or alias, shape, 0, "its input", alias)
         elif alias is not None:
