@@ -55,10 +55,12 @@ def send(number, epoch):
 
 @pytest.fixture
 def handlers():
-    """Those of SIGINT and SIGTERM, which must be the same at the end."""
+    """Those of SIGINT and SIGTERM, which must be the same at the end. A job in the background may ignore SIGINT."""
+    found = signal.signal(signal.SIGINT, signal.default_int_handler)
     before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
     yield
     assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
+    signal.signal(signal.SIGINT, found)
 
 
 @posix
