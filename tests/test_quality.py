@@ -126,8 +126,8 @@ def test_only_sets_that_all_models_have_are_summed_up():
         ("", ""),
         ("--done --write", " --done --write"),
         ("--models linear,mlp --models linear --write", " --models linear --write"),
-        ("--write --cache /tmp/a.jsonl --splits 3", " --write --splits 3"),
-        ("--cache=/tmp/a.jsonl --splits=3 --splits 4 --cache /tmp/b", " --splits 4"),
+        ("--write --cache a.jsonl --splits 3", " --write --splits 3"),
+        ("--cache=a.jsonl --splits=3 --splits 4 --cache b", " --splits 4"),
         ("--sets a;b", " --sets 'a;b'"),
     ],
 )

@@ -22,7 +22,7 @@ from handgrad.engines.compiled.kernels.elementwise import (
 )
 from handgrad.errors import UnsupportedError
 from handgrad.layers import Layer
-from handgrad.models import Residual, Sequential
+from handgrad.models import Container, Residual, Sequential
 
 GATES = {
     layers.GLU: (SIGMOID, 0.0),
@@ -108,7 +108,8 @@ def _add(
     """Add the layer's steps on value x; returns its output and the shape of it. names: the layer's -> the model's."""
 
     def within(place: str, child: Layer, x: int, shape: tuple[int, ...]) -> tuple[int, tuple[int, ...]]:
-        own = {name: names[outer] for name, outer in layer._names[place].items()}  # type: ignore[attr-defined]
+        assert isinstance(layer, Container)
+        own = {name: names[outer] for name, outer in layer._names[place].items()}
         try:
             return _add(graph, child, own, x, shape, train)
         except UnsupportedError as error:
@@ -128,11 +129,13 @@ def _add(
     kind = type(layer)
     activation = activation_of(layer)
     if kind is Sequential:
-        for place, child in layer.children().items():  # type: ignore[attr-defined]
+        assert isinstance(layer, Sequential)
+        for place, child in layer.children().items():
             x, shape = within(place, child, x, shape)
         return x, shape
     if kind is Residual:
-        y, _ = within("layer", layer.layer, x, shape)  # type: ignore[attr-defined]
+        assert isinstance(layer, Residual)
+        y, _ = within("layer", layer.layer, x, shape)
         return step("plus", x, y), shape
     if kind is models.Graph:
         assert isinstance(layer, models.Graph)
@@ -159,7 +162,7 @@ def _add(
         return y, (layer.n_out,)
     if kind is layers.Flatten:
         return x, (math.prod(shape),)
-    if kind is layers.Identity or (kind is layers.Dropout and not (train and layer.rate)):  # type: ignore[attr-defined]
+    if kind is layers.Identity:
         return x, shape
     if activation:
         return step("activation", x, code=activation[0], numbers=activation[1:]), shape
@@ -173,15 +176,16 @@ def _add(
         code, number = GATES[kind]
         return step("gate", content, gate, width=layer.n_out, code=code, numbers=(number,)), (layer.n_out,)
     if kind is layers.Dropout:
-        rate = layer.rate  # type: ignore[attr-defined]
-        return step("dropout", x, numbers=(rate, 1 / (1 - rate))), shape
+        assert isinstance(layer, layers.Dropout)
+        rate = layer.rate
+        return (step("dropout", x, numbers=(rate, 1 / (1 - rate))) if train and rate else x), shape
     if kind is layers.LayerNorm:
+        assert isinstance(layer, layers.LayerNorm)
         one_axis()
-        epsilon = layer.epsilon  # type: ignore[attr-defined]
-        return step("layer_norm", x, weight=names["weight"], bias=names["bias"], numbers=(epsilon,)), shape
-    if kind is layers.Softmax and layer.axis in (-1, 1):  # type: ignore[attr-defined]
+        return step("layer_norm", x, weight=names["weight"], bias=names["bias"], numbers=(layer.epsilon,)), shape
+    if isinstance(layer, layers.Softmax) and kind is layers.Softmax and layer.axis in (-1, 1):
         one_axis()
-        return step("softmax", x, numbers=(layer.temperature,)), shape  # type: ignore[attr-defined]
+        return step("softmax", x, numbers=(layer.temperature,)), shape
     raise UnsupportedError(f"the compiled engine cannot run {layer!r}")
 
 

@@ -10,6 +10,7 @@ from explain.view.browser.documents import html
 HERE = Path(__file__).parent
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the marks
 def pytest_collection_modifyitems(items):
     for item in items:
         if HERE in item.path.parents:
