@@ -4,7 +4,7 @@ VENV ?= .venv
 # Further requirements for the tests, e.g. EXTRA="torch==2.13.0": their tests then run instead of being skipped.
 EXTRA ?=
 # One process a core, the tests in a browser in one of them; PYTEST="..." passes options on.
-PYTEST ?= -n auto --dist loadgroup
+PYTEST ?= -n auto
 
 bin := $(VENV)/bin
 # Stamps say what is installed: a venv is made anew for another PYTHON, and added to for another EXTRA.

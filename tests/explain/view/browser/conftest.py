@@ -1,20 +1,9 @@
-"""Pages in a real browser. All these tests share one browser, and so one process of the test run."""
-
-from pathlib import Path
+"""Pages in a real browser. Each process of the test run has one browser for all of them."""
 
 import pytest
 
 from explain.view.browser.chromium import FLAGS, WIDE, Shown, chromium
 from explain.view.browser.documents import html
-
-HERE = Path(__file__).parent
-
-
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the marks
-def pytest_collection_modifyitems(items):
-    for item in items:
-        if HERE in item.path.parents:
-            item.add_marker(pytest.mark.xdist_group("browser"))
 
 
 @pytest.fixture(scope="session")
