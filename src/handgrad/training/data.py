@@ -13,7 +13,7 @@ from handgrad.errors import DTypeError, HandgradError, ShapeError, ValueRangeErr
 from handgrad.layers import BinaryCrossEntropy, Layer, Loss
 from handgrad.ops.arrays import Array, namespace_of
 
-CHECKED_ROWS = 65536  # a slice of rows at a time, so that no check doubles the memory
+CHECKED = 65536  # numbers at a time, so that no check takes memory to speak of
 
 SHUFFLE, DROPOUT, SPLIT = range(3)  # what a stream of random numbers is for
 
@@ -113,8 +113,9 @@ def _all_finite(array: Array, name: str) -> None:
     xp = array_api_compat.array_namespace(array)
     if not xp.isdtype(array.dtype, "real floating"):
         return
-    for start in range(0, array.shape[0], CHECKED_ROWS):
-        finite = xp.isfinite(array[start : start + CHECKED_ROWS, ...])
+    rows_at_once = max(1, CHECKED // max(1, math.prod(array.shape[1:])))
+    for start in range(0, array.shape[0], rows_at_once):
+        finite = xp.isfinite(array[start : start + rows_at_once, ...])
         if not bool(xp.all(finite)):
             flat = int(xp.argmax(xp.astype(xp.reshape(~finite, (-1,)), xp.int8)))
             row, *column = (int(i) for i in np.unravel_index(flat, finite.shape))
@@ -128,7 +129,7 @@ def fits(model: Layer, loss: Loss, data: Rows, name: str = "data") -> None:
     """Raise ShapeError, DTypeError or ValueRangeError when the model can't take X or the loss can't take y."""
     shape = model.output_shape(tuple(data.x.shape[1:]))
     if shape is not None and ... not in shape:  # else a layer of the user's own; the first step will tell
-        rows_at_once = max(1, CHECKED_ROWS // max(1, math.prod(shape)))
+        rows_at_once = max(1, CHECKED // max(1, math.prod(shape)))
         try:
             for start in range(0, len(data), rows_at_once):
                 _try_loss(loss, shape, data.take(slice(start, start + rows_at_once)))

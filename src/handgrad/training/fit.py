@@ -229,9 +229,10 @@ def fit(
                 row["seconds"] = time.perf_counter() - began
                 run.ended(row)
                 bar.epoch(row)
-                watch.see(row, runner.params)
+                if patience is not None:  # an engine may have to copy the parameters, here and below
+                    watch.see(row, runner.params)
                 answers: list[object] = []
-                if callbacks:  # an engine may have to copy the parameters
+                if callbacks:
                     event = EpochEnd(dict(row), _read_only(runner.params), model)
                     answers = [callback(event) for callback in callbacks]  # each is called, whatever another says
                 if any(isinstance(answer, bool | np.bool_) and answer for answer in answers):

@@ -35,8 +35,7 @@ class Watch:
         return cls(monitor, patience, min_delta, by_name("monitor", monitor, columns))
 
     def see(self, row: Mapping[str, Any], params: Parameters) -> None:
-        if self.patience is None:
-            return
+        """An epoch is done; where there is patience, this is to be told."""
         value = self.sign * row[self.monitor]
         if value < self.best - self.min_delta:
             self.best, self.best_epoch, self.waited = value, row["epoch"], 0

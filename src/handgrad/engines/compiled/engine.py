@@ -58,6 +58,7 @@ AHEAD = 1024  # steps that the numbers of a constant rate are worked out for at 
 PART_SECONDS = 0.1  # of a call: short enough to answer Ctrl-C and to show progress
 SKIPPED = 2**20  # random numbers that are passed over at a time
 CONVERTED = 8e6  # bytes of rows of another dtype that are converted at a time
+LOOKED_AT = 2**16  # parameters at a time that are looked at, when memory is at its peak
 FIRST_STEPS = 1e4  # of the first call at most
 FIRST_PART = 2e8  # multiplications of the first call, before any has been timed
 
@@ -235,7 +236,7 @@ class CompiledEngine:
             done += count
             self._at = done, history
             on_step(done - 1)
-        if not np.isfinite(self._inner(self._params)).all():
+        if not _finite(self._inner(self._params)):
             self._restore()
             raise diverged(self.steps - 1, "the new parameters", "the update was not finite")
         loss, norm = history.sum(axis=0).tolist()
@@ -353,6 +354,10 @@ class CompiledEngine:
 
 def _in_thread(kernel: Any, run: tuple[Any, ...], keep: tuple[Any, ...], thread: int) -> None:
     kernel(*run, thread)
+
+
+def _finite(vector: np.ndarray) -> bool:
+    return all(np.isfinite(vector[i : i + LOOKED_AT]).all() for i in range(0, len(vector), LOOKED_AT))
 
 
 def _addresses(y: np.ndarray, weight: np.ndarray | None) -> tuple[int, int]:

@@ -82,3 +82,20 @@ def place(buffers: Mapping[int, tuple[int, int, int]], guard: int = 0) -> tuple[
         placed.append((begin, begin + count, first, last))
         offsets[name] = begin
     return offsets, max((end for _, end, _, _ in placed), default=0) + guard
+
+
+def one_after_other(buffers: Mapping[int, tuple[int, int, int]], until: int) -> dict[int, int]:
+    """For each buffer the one whose room it takes: another of its size that is done with before it begins, or itself.
+
+    buffers: as for `place`. For those whose last instruction is before `until`, where threads are at different ones: a
+    thread reads and writes its own samples alone, which lie at the same place in all matrices of one size.
+    """
+    owners: dict[int, int] = {}
+    free: dict[int, dict[int, int]] = {}  # size -> owner -> its last instruction
+    for name, (count, first, last) in sorted(buffers.items(), key=lambda item: item[1][1]):
+        ends = free.setdefault(count, {})
+        owner = next((other for other, end in ends.items() if end < first), name) if last < until else name
+        owners[name] = owner
+        if last < until:
+            ends[owner] = last
+    return owners

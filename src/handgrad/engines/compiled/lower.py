@@ -13,7 +13,7 @@ from handgrad.engines.compiled.kernels import program as p
 from handgrad.engines.compiled.kernels.elementwise import IDENTITY, RELU
 from handgrad.engines.compiled.kernels.program import Program
 from handgrad.engines.compiled.kernels.tiles import LOCAL, MASK, STORE, SUMS
-from handgrad.engines.compiled.layout import Layout, place
+from handgrad.engines.compiled.layout import Layout, one_after_other, place
 from handgrad.layers import Parameter
 
 Instruction = dict[Any, Any]
@@ -194,12 +194,15 @@ class Lowering:
             return MASK, self.values[y]
         return (SUMS, self.values[y]) if code == IDENTITY else (LOCAL, self.local[y])
 
-    def _target(self, x: int) -> tuple[int, int]:
-        """(the matrix to put a contribution to x's gradient in, whether to add it to what is there)."""
+    def _target(self, x: int, width: int = 0) -> tuple[int, int]:
+        """(the matrix to put a contribution to x's gradient in, whether to add it to what is there).
+
+        width: of a new matrix, where not all of the gradient need be there at once.
+        """
         self.left[x] -= 1
         if x in self.grads:
             return self.grads[x], 1
-        self.grads[x] = self.matrix(self.graph.widths[x])
+        self.grads[x] = self.matrix(width or self.graph.widths[x])
         return self.grads[x], 0
 
     def _hand(self, dy: int, x: int, last: bool) -> None:
@@ -227,13 +230,14 @@ class Lowering:
                 elif sums < 0:  # tiles that multiply sum too: into a row that nobody reads
                     sums, self.sums = self.sums, self.sums + k
                 self.finished.add(x)
-            dx, add = self._target(x)
+            parts = maker.kind == "gate" and whole
+            dx, add = self._target(x, self.layout.panel if parts else 0)
             if step.weight not in self.transposed:
                 self.transposed[step.weight] = self.transposed_size
                 self.transposed_size += k * n
             weight = self.transposed[step.weight]
             fields = {"n": n, "k": k, "weight": weight, "mode": mode, "d": saved, "sums": sums, "add": add}
-            if maker.kind == "gate" and whole:
+            if parts:
                 op = p.GATED_GRADIENT
                 fields |= self._parted(maker)
                 self.finished.add(x)
@@ -256,11 +260,18 @@ class Lowering:
                     uses.setdefault(made[f], []).append(i)
         scores = self.values[self.graph.out]
         uses.setdefault(scores, [0]).append(len(order))
+        spans = {name: (self.sizes[name], min(at), max(at)) for name, at in uses.items()}
+        shared = {name: name for name in spans}
         if threads > 1:  # the threads are at different instructions at one time, within each of the two parts
             split = len(self.rows)
-            uses = {name: [0, split - 1 if max(at) < split else len(order)] for name, at in uses.items()}
-        spans = {name: (self.sizes[name], min(at), max(at)) for name, at in uses.items()}
+            if not guard:
+                shared = one_after_other(spans, split)
+            spans = {
+                shared[name]: (size, 0, split - 1 if last < split else len(order))
+                for name, (size, _, last) in spans.items()
+            }
         places, workspace = place(spans, guard)
+        places = {name: places[other] for name, other in shared.items()}
         code = np.zeros((len(order), p.FIELDS), np.int64)
         numbers = np.zeros((len(order), p.NUMBERS))
         for i, made in enumerate(order):

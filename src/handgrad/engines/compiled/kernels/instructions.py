@@ -213,15 +213,18 @@ def backward(real: Any, kind: Vectors) -> Any:
                     left, rows = a + start * stride * size, min(step, last - start)
                     for q in range(0, k, width):
                         here = (q * m + start * width) * size
+                        target = out + here
+                        if op == p.GATED_GRADIENT and not add:  # read at once, and never again: a panel will do
+                            target = out + start * width * size
                         weight = base[TRANSPOSED] + (fields[p.WEIGHT] + q * n) * size
                         by_rows(
                             kernels,
-                            *(left, distance * size, n, weight, min(width, k - q), out + here, rows),
+                            *(left, distance * size, n, weight, min(width, k - q), target, rows),
                             *(zeros, add, saved + here, sums + q * size, mode),
                         )
                         if op == p.GATED_GRADIENT:
                             gate_gradients(
-                                *(out + here, b + here, saved + here, rows, min(width, k - q), width),
+                                *(target, b + here, saved + here, rows, min(width, k - q), width),
                                 *(sums_at, fields[p.BIAS], fields[p.SUMS], q),
                             )
             elif op == p.LOSS:
