@@ -28,5 +28,5 @@ export default defineConfig({
       checks: { pluginTimings: false },
     },
   },
-  test: { include: ["tests/**/*.test.ts"], css: true },
+  test: { include: ["tests/**/*.test.ts"], css: true, testTimeout: 120_000 },
 });

@@ -9,6 +9,7 @@ import handgrad as hg
 from explain.trace.graphs import WIDTH, drawn
 from handgrad import ops
 from handgrad.explain.why_zero.reasons import KINDS
+from soak import examples
 
 RNG = np.random.default_rng(12)
 X, T = RNG.normal(size=(24, WIDTH)), RNG.normal(size=(24, WIDTH))
@@ -195,7 +196,7 @@ def test_ops_with_parameters_are_explained_as_their_layers_are(make):
         ]
 
 
-@settings(max_examples=60)
+@settings(max_examples=examples(15))
 @given(st.integers(0, 100_000))
 def test_every_zero_has_a_reason(seed):
     rng = np.random.default_rng(seed)

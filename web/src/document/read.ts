@@ -118,6 +118,7 @@ function nodeOf(given: Raw, place: string, index: number): Node {
     local: textOrNull(given.local),
     patterns: items(given.patterns).map(text),
     derivation: textOrNull(given.derivation),
+    worked: workedOf(given.worked),
     parameters: items(given.parameters).map(maybe).map((one) => ({
       name: text(one.name), letter: text(one.letter), shape: shape(one.shape), shared: items(one.shared).map(text),
       local: localOf(one.local),
@@ -141,6 +142,11 @@ function edgeOf(given: Raw, place: string, index: number): Edge {
     shape: shape(given.shape),
     local: localOf(given.local),
   };
+}
+
+function workedOf(raw: unknown): Node["worked"] {
+  const given = maybe(raw), of = items(given.of).map(text);
+  return of.length ? { kind: text(given.kind), text: text(given.text), of } : null;
 }
 
 function localOf(raw: unknown): Local | null {

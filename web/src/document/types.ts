@@ -55,6 +55,8 @@ export interface Node {
   local: string | null;
   patterns: string[];
   derivation: string | null;
+  /** How each entry of its value is made of entries of nodes and parameters. */
+  worked: { kind: string; text: string; of: string[] } | null;
   parameters: ParameterRef[];
   cache: CacheItem[];
 }
@@ -123,6 +125,8 @@ export interface Stats {
   max: Num;
   quantiles: Num[];
   zeros: Num;
+  /** How many numbers are NaN or infinite; all else is of the others. */
+  bad: number;
   gradient_norm: Num;
   dead: number | null;
   units: number | null;

@@ -86,9 +86,20 @@ function placed(wish: Wish, direction: "LR" | "TB", before: Before[]): Raw {
   return { direction, width: finite(size.width), height: finite(size.height), boxes, routes, groups };
 }
 
-/** How large a drawing can be shown in an area; never larger than life. */
-export const scaleIn = (width: number, height: number, area: Area): number =>
-  Math.min(1, area.width / Math.max(1, width), area.height / Math.max(1, height));
+/** How large a drawing can be shown in an area; never larger than life, or than `most`. */
+export const scaleIn = (width: number, height: number, area: Area, most = 1): number =>
+  Math.min(most, area.width / Math.max(1, width), area.height / Math.max(1, height));
+
+/** Pixels above the drawing, in which stand the buttons and the line about a node that is pointed at; and beside it. */
+export const BAND = 54;
+const MARGIN = 12;
+/** How large a small drawing is shown. */
+export const LARGEST = 1.35;
+
+/** What an area has room for. */
+export const roomIn = (area: Area): Area => ({
+  width: Math.max(1, area.width - 2 * MARGIN), height: Math.max(1, area.height - BAND - MARGIN),
+});
 
 export interface Area {
   width: number;

@@ -1,6 +1,7 @@
 import type { Frame, Node } from "../document/types.js";
 import { num } from "../document/tensor.js";
 import { brief, shapeText } from "../numbers/format.js";
+import { scalarText } from "../parts/scalar.js";
 
 /** The page's type, as a canvas names it; boxes are sized before they are drawn. */
 const FAMILY = 'system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", "Noto Sans", "Liberation Sans", Arial, sans-serif';
@@ -26,9 +27,13 @@ export const letterText = (latex: string): string =>
   latex.replace(/\\([a-z]+)/g, (_, name: string) => GREEK[name] ?? name).replace(/[{}]/g, "");
 
 /** What a node's box says below its label. */
-export function lines(node: Node): string[] {
-  const out = node.parameters.map((one) => `${letterText(one.letter) || one.name} ${shapeText(one.shape)}`);
-  return [...(out.length > 2 ? [`${out.length} parameters`] : out), ...node.patterns.slice(0, 2)];
+export const lines = (node: Node): string[] => boxLines(node).map((row) => row.text);
+
+/** The same, each line with the parameters that it speaks of. */
+export function boxLines(node: Node): { text: string; of: string[] }[] {
+  const out = node.parameters.map((one) => ({ text: `${letterText(one.letter) || one.name} ${shapeText(one.shape)}`, of: [one.name] }));
+  const all = out.length > 2 ? [{ text: `${out.length} parameters`, of: node.parameters.map((one) => one.name) }] : out;
+  return [...all, ...node.patterns.slice(0, 2).map((text) => ({ text, of: [] }))];
 }
 
 /** Numbers stand on the node itself where its value is one. */
@@ -37,7 +42,7 @@ export const isScalar = (node: Node): boolean => node.shape.reduce((product, n) 
 /** The size of a node's box, and of its label where the graph is seen from afar. */
 export function nodeSize(node: Node): { width: number; height: number } {
   const widest = Math.max(
-    widthOf(node.label, "600 13px"), ...lines(node).map((line, i) => widthOf(line, "11.5px") + (i ? 0 : 14)), isScalar(node) ? NUMBER : 0,
+    widthOf(node.label, "600 13px"), ...boxLines(node).map((row) => widthOf(row.text, "11.5px") + (row.of.length ? 14 : 0)), isScalar(node) ? NUMBER : 0,
   );
   const rows = 1 + lines(node).length + (isScalar(node) ? 2 : 0);
   return { width: Math.ceil(Math.min(MAX, Math.max(MIN, widest + PAD))), height: 18 + rows * LINE };
@@ -61,8 +66,10 @@ export function labelSize(lines: string[]): { width: number; height: number } {
 export function about(node: Node, frame: Frame): string {
   const values = frame.nodes[node.id];
   const stats = values?.stats;
+  if (isScalar(node)) return [`value ${scalarText(values?.value)}`, ...(values?.gradient ? [`gradient ${scalarText(values.gradient)}`] : [])].join(" · ");
   const parts = [shapeText(node.shape)];
   if (stats) {
+    if (stats.bad) parts.push(`${stats.bad.toLocaleString("en")} not finite, of the others:`);
     parts.push(`mean ${brief(num(stats.mean))}`, `spread ${brief(num(stats.std))}`);
     parts.push(`${brief(num(stats.min))} to ${brief(num(stats.max))}`, ...(values.gradient ? [`gradient norm ${brief(num(stats.gradient_norm))}`] : []));
   }

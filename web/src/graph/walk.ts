@@ -50,6 +50,10 @@ export function stepAt(index: Index, frame: Frame, step: number): Step | null {
 /** A name that is not longer than a sentence can bear. */
 const cut = (name: string): string => (name.length > 60 ? `${name.slice(0, 59)}…` : name);
 
+/** What a cache is, and its name. */
+const cached = (item: CacheItem): string =>
+  !item.what ? cut(item.name) : item.what.endsWith(` ${item.name}`) ? item.what : `${item.what} ${cut(item.name)}`;
+
 /** The sentence that a step is announced with. */
 export function sentence(step: Step, index: Index): string {
   const labels = [...index.nodes.values()].map((node) => node.label);
@@ -65,7 +69,7 @@ export function sentence(step: Step, index: Index): string {
     const from = (index.outOf.get(step.node.id) ?? []).map((edge) => name(edge.target));
     parts.push(from.length > 1 ? `Gradients arrive from ${from.join(" and ")} and are summed.` : from.length ? `The gradient arrives from ${from[0]}.` : "The gradient starts here.");
   }
-  if (step.uses.length) parts.push(`Uses the cache: ${step.uses.map((item) => item.what || item.name).join("; ")}.`);
+  if (step.uses.length) parts.push(`Uses the cache: ${step.uses.map(cached).join("; ")}.`);
   const targets = step.to.map((edge) => name(edge.source));
   if (targets.length) parts.push(`Times the local derivative, it flows on to ${targets.join(" and ")}.`);
   const own = step.node.parameters.map((parameter) => parameter.name);

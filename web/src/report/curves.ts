@@ -10,6 +10,10 @@ export interface Chart {
 /** What stands on the other axis, or tells nothing of how well it went. */
 const ASIDE = new Set(["epoch", "step", "seconds"]);
 
+/** Metrics that are written in capitals. */
+const CAPITALS = /\b(rmse|mse|mae|auc|r2)\b/g;
+const spoken = (name: string): string => name.replaceAll("_", " ").replace(CAPITALS, (word) => word.toUpperCase());
+
 /** Curves of one quantity in one chart: "loss" beside "validation_loss". Log scales where all is positive over a wide range. */
 export function charts(history: Record<string, (Num | null)[]>): Chart[] {
   const found = new Map<string, Chart>();
@@ -19,8 +23,8 @@ export function charts(history: Record<string, (Num | null)[]>): Chart[] {
     const finite = values.filter((v): v is number => v !== null && Number.isFinite(v));
     if (!finite.length || (name === "learning_rate" && finite.every((v) => v === finite[0]))) continue;
     const key = name.replace(/^(validation|train|training|val)_/, "");
-    const chart = found.get(key) ?? { name: key.replaceAll("_", " "), log: false, series: [] };
-    chart.series.push({ name: name.replaceAll("_", " "), values });
+    const chart = found.get(key) ?? { name: spoken(key), log: false, series: [] };
+    chart.series.push({ name: spoken(name), values });
     found.set(key, chart);
   }
   for (const chart of found.values()) {

@@ -6,6 +6,8 @@ export interface Row {
   key: string;
   label: string;
   kind: "layer" | "parameter";
+  /** Where it is in the network, if other rows have the same label. */
+  place: string | null;
   /** The node that a click opens. */
   node: string;
   gradient: number | null;
@@ -38,7 +40,7 @@ export function rowsOf(graph: Graph, frame: Frame): Row[] {
     if (stats && shown(node, values.check !== null)) {
       const units = stats.units ?? 0;
       rows.push({
-        key: `n:${node.id}`, label: node.label, kind: "layer", node: node.id,
+        key: `n:${node.id}`, label: node.label, kind: "layer", place: null, node: node.id,
         gradient: num(stats.gradient_norm), ratio: null, spread: single ? null : num(stats.std),
         dead: stats.dead == null || !units ? null : stats.dead / units,
         deadOf: stats.dead == null ? "" : `${stats.dead} of ${units} units`,
@@ -50,12 +52,14 @@ export function rowsOf(graph: Graph, frame: Frame): Row[] {
       if (!one || seen.has(name)) continue;
       seen.add(name);
       rows.push({
-        key: `p:${name}`, label: name, kind: "parameter", node: node.id, gradient: num(one.gradient_norm),
+        key: `p:${name}`, label: name, kind: "parameter", place: null, node: node.id, gradient: num(one.gradient_norm),
         ratio: num(one.update_ratio), spread: null, dead: null, deadOf: "", saturated: null, check: one.check,
       });
     }
   }
-  return rows;
+  const labels = new Map<string, number>();
+  for (const { label } of rows) labels.set(label, (labels.get(label) ?? 0) + 1);
+  return rows.map((row) => (labels.get(row.label)! > 1 ? { ...row, place: row.node } : row));
 }
 
 const keyOf = (row: Row, by: Column): number | null => {

@@ -24,7 +24,6 @@ __all__ = ["TraceFrames", "View", "view"]
 
 BUDGET = 3_500_000  # characters that all tensors of a document take, so that its page stays below 5 MB
 LAST = 0.6  # of it for the moment that is shown first, where there are several
-NOW = "now"  # what that is called then
 
 
 def view(
@@ -35,6 +34,7 @@ def view(
     checks: bool = True,
     title: str | None = None,
     budget: int = BUDGET,
+    now: str = "now",
 ) -> View:
     """A page with the network as a graph, every value and gradient on it, and how each follows from the next.
 
@@ -45,6 +45,7 @@ def view(
     checks: whether each gradient is compared with numbers, on the first rows of the batch, which takes a moment.
     budget: characters that all numbers together may take. Arrays are exact up to 65,536 numbers, and where the budget
         does not allow that, the largest ones are shown as blocks, with the reason.
+    now: what the moment of `what` is called on the slider, after those of `frames`.
 
     A notebook shows it; `.to_html("page.html")` writes one file that needs nothing else, `.to_svg()` gives a picture,
     `.to_json()` the document. Raises DTypeError, or ValueRangeError for frames of another model.
@@ -59,7 +60,7 @@ def view(
             raise ValueRangeError("what must name one trace or more, without frames, where several are shown together")
         variants = {str(label): [("", each)] for label, each in what.items()}
     else:
-        variants = {"": [*pairs, (NOW if pairs else "", what)]}
+        variants = {"": [*pairs, (now if pairs else "", what)]}
     share = budget // len(variants)
     made = [_variant(label, moments, checks, share) for label, moments in variants.items()]
     first = next(iter(variants.values()))[-1][1]

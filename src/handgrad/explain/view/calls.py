@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +11,8 @@ import numpy as np
 import handgrad.ops as ops
 from handgrad.explain.trace.units import FLAT
 from handgrad.explain.view import equations
-from handgrad.explain.view.places import Link, Place, Units, Weight, patterns, role
+from handgrad.explain.view.names import formulas
+from handgrad.explain.view.places import Link, Place, Units, Weight, Worked, patterns, role
 from handgrad.layers import Dropout, Layer, LayerNorm, LeakyReLU, Linear, ReLU
 from handgrad.layers.gated import Gated
 from handgrad.layers.jacobians import layer_jacobian
@@ -75,6 +76,9 @@ def layer_places(call: LayerCall) -> Iterator[Place]:
         weights=weights,
         cache=call.cache,
         units=units(op, call.out, closes=isinstance(layer, ReLU) or (isinstance(layer, LeakyReLU) and not layer.alpha)),
+        worked=Worked("linear", layer.layout, (call.source, *call.names.values()))
+        if isinstance(layer, Linear)
+        else Worked.elementwise(op, (call.source,)),
     )
 
 
@@ -97,6 +101,7 @@ def _opened(call: LayerCall) -> Iterator[Place]:
             "activation",
             op.gate,
             label=op.gate.name,
+            names=(("G",), "F"),
             value=f,
             gradient=df,
             patterns=patterns(op.gate, 1),
@@ -112,6 +117,7 @@ def _opened(call: LayerCall) -> Iterator[Place]:
         "product",
         ops.multiply,
         label=f"content * {'gate' if straight else f'{op.gate.name}(gate)'}",
+        names=(("C", letter), "Y"),
         value=call.out,
         gradient=call.gradient,
         patterns=patterns(ops.multiply, call.readers),
@@ -142,6 +148,7 @@ def _branch(call: LayerCall, branch: str, value: Any, gradient: Any, w: Any, let
         branch,
         ops.linear,
         label=f"{branch} {layer.n_in} → {layer.n_out}",
+        names=(letters, branch[0].upper()),
         value=value,
         gradient=gradient,
         patterns=patterns(ops.linear, 1),
@@ -149,19 +156,22 @@ def _branch(call: LayerCall, branch: str, value: Any, gradient: Any, w: Any, let
         links=(Link(call.source, "X", np.shape(call.x), jacobian, dx, weights[0].name),),
         weights=weights,
         cache=cache,
+        worked=Worked("linear", "in_out", (call.source, *(weight.name for weight in weights))),
     )
 
 
-def _part(call: LayerCall, branch: str, op: Op, **fields: Any) -> Place:
-    """A part of an opened layer, under its op's formulas."""
+def _part(call: LayerCall, branch: str, op: Op, names: tuple[Sequence[str], str], **fields: Any) -> Place:
+    """A part of an opened layer, under its op's formulas with those names for the inputs and the output."""
     weights = bool(fields.get("weights"))
+    formula, local = formulas(op, *names)
+    fields.setdefault("worked", Worked.elementwise(op, [link.source for link in fields["links"]]))
     return Place(
         f"{call.id}.{branch}",
         kind="layer" if weights else "op",
         role=role(op, weights),
         group=call.id,
-        formula=op.formula,
-        local=op.derivative,
+        formula=formula,
+        local=local,
         **fields,
     )
 

@@ -73,6 +73,7 @@ def graph(network: Network) -> dict[str, Any]:
                 "local": place.local,
                 "patterns": list(place.patterns),
                 "derivation": key if key in equations else None,
+                "worked": None if place.worked is None else {**vars(place.worked), "of": list(place.worked.of)},
                 "parameters": [
                     {
                         "name": weight.name,
@@ -189,6 +190,7 @@ def _stats(place: Place, network: Network) -> dict[str, Any]:
         "max": number(spread.max),
         "quantiles": [number(spread.quantiles[i]) for i in QUANTILES],
         "zeros": number(spread.zeros),
+        "bad": spread.bad,
         "gradient_norm": number(gradient),
         "dead": place.units.dead,
         "units": place.units.units,

@@ -11,14 +11,13 @@ import numpy as np
 from handgrad.errors import DTypeError
 from handgrad.explain.view import equations
 from handgrad.explain.view.calls import WIDEST, LayerCall, label, layer_places, units
-from handgrad.explain.view.places import Link, Network, Place, Weight, role
+from handgrad.explain.view.names import of_node
+from handgrad.explain.view.places import SIGNS, Link, Network, Place, Weight, Worked, role
 from handgrad.models.graph import Node, Run
 from handgrad.models.graph.expression import expression
 from handgrad.models.graph.nodes import CONSTANT, LAYER, OP, PARAMETER
 from handgrad.models.graph.run import shown
 from handgrad.ops import Loss
-
-SIGNS = {"add": "+", "subtract": "-", "multiply": "·", "divide": "/", "matmul": "@"}
 
 
 @np.errstate(over="ignore", invalid="ignore", divide="ignore")
@@ -113,6 +112,8 @@ def _op(run: Run, node: Node, ids: dict[str, str], value: Any, gradient: Any, fo
             links.append(Link(ids[source.name], None, shape))
     shapes = [None if arg is None else np.shape(run[arg].value) for arg in node.args[: len(op.inputs)]]
     kind = "loss" if isinstance(op, Loss) else "op"
+    formula, local = of_node(node)
+    taken = [None if arg is None else ids.get(arg.name) for arg in node.args]
     return Place(
         node.name,
         f"{node.name} = {text}" if node.expressed else text,
@@ -120,14 +121,15 @@ def _op(run: Run, node: Node, ids: dict[str, str], value: Any, gradient: Any, fo
         role(op),
         value,
         gradient,
-        formula=op.formula,
-        local=op.derivative,
+        formula=formula,
+        local=local,
         patterns=found,
         subject=None if kind == "loss" else equations.of_op(op, shapes, node.hyper),
         links=tuple(links),
         cache=run._caches[node.index],
         numbers=_numbers(run, node) if not any(shapes) and value.ndim == 0 else None,
         units=units(op, value, closes=op.name == "relu"),
+        worked=None if None in taken else Worked.elementwise(op, [name for name in taken if name]),
     )
 
 

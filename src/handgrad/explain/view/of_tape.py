@@ -14,7 +14,8 @@ from handgrad.explain.trace.steps import INPUT, Step
 from handgrad.explain.trace.tape import Tape
 from handgrad.explain.view import equations
 from handgrad.explain.view.calls import LayerCall, layer_places, units
-from handgrad.explain.view.places import Link, Network, Place, Weight, patterns, role
+from handgrad.explain.view.names import formulas
+from handgrad.explain.view.places import Link, Network, Place, Weight, Worked, patterns, role
 from handgrad.layers import Layer
 from handgrad.models import Graph
 from handgrad.models.graph.patterns import COPY
@@ -110,6 +111,8 @@ def _op(tape: Tape, step: Step, ids: dict[int, str], readers: int) -> Place:
         for name in step.parameters
         for letter, jacobian in [local(name)]
     )
+    formula, derivative = formulas(op, letters, "Z" if np.ndim(step.out) and len(letters) > 1 else None)
+    taken = [ids.get(source) if isinstance(source, int) else source for source in step.sources]
     options = {name: value for name, value in step.hyper.items() if not hasattr(value, "shape")}
     return Place(
         _place_name(tape, step.name),
@@ -118,14 +121,15 @@ def _op(tape: Tape, step: Step, ids: dict[int, str], readers: int) -> Place:
         role(op, bool(weights)),
         step.out,
         step.dout,
-        formula=op.formula,
-        local=op.derivative,
+        formula=formula,
+        local=derivative,
         patterns=patterns(op, readers),
         subject=None if isinstance(op, ops.Loss) else equations.of_op(op, shapes, options),
         links=tuple(links),
         weights=weights,
         cache=step.cache,
         units=units(op, step.out, closes=op.name == "relu"),
+        worked=None if None in taken else Worked.elementwise(op, [name for name in taken if name]),
     )
 
 
@@ -134,6 +138,8 @@ def _sum(tape: Tape, step: Step, ids: dict[int, str], readers: int) -> Place:
     shape = step.out.shape
     same = Reshaped(shape, shape, step.out)
     names = equations.AXES[len(shape) - 1] if len(shape) <= len(equations.AXES) else "n"
+    formula, local = formulas(ops.add, ("X", "F"), "Y")
+    sources = [ids[source] for source in step.inputs]
     return Place(
         _place_name(tape, step.name, step),
         "x + f(x)",
@@ -141,14 +147,14 @@ def _sum(tape: Tape, step: Step, ids: dict[int, str], readers: int) -> Place:
         "sum",
         step.out,
         step.dout,
-        formula="Y = X + F",
-        local=ops.add.derivative,
+        formula=formula,
+        local=local,
         patterns=patterns(ops.add, readers),
         subject=equations.Subject.of("Y = X + F", X=names, F=names),
         links=tuple(
-            Link(ids[source], letter, shape, same, step.dout)
-            for source, letter in zip(step.inputs, ("X", "F"), strict=True)
+            Link(source, letter, shape, same, step.dout) for source, letter in zip(sources, ("X", "F"), strict=True)
         ),
+        worked=Worked.elementwise(ops.add, sources),
     )
 
 
@@ -201,6 +207,7 @@ def _penalty(tape: Tape, loss: np.ndarray) -> Iterator[Place]:
         ),
     )
     same = Reshaped((), (), loss)
+    formula, local = formulas(ops.add, ("L", "R"), "J")
     yield Place(
         "total",
         "loss + penalty",
@@ -208,10 +215,12 @@ def _penalty(tape: Tape, loss: np.ndarray) -> Iterator[Place]:
         "sum",
         np.asarray(tape.value, loss.dtype),
         one,
-        formula=ops.add.formula,
-        local=ops.add.derivative,
+        formula=formula,
+        local=local,
         patterns=patterns(ops.add, 1),
-        links=(Link("loss", "x", (), same, one), Link("penalty", "y", (), same, one)),
+        subject=equations.Subject.of("J = L + R", L="", R=""),
+        links=(Link("loss", "L", (), same, one), Link("penalty", "R", (), same, one)),
+        worked=Worked.elementwise(ops.add, ("loss", "penalty")),
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -16,6 +16,7 @@ from handgrad.ops import Loss, Op
 from handgrad.ops.base import Elementwise
 from handgrad.ops.jacobians import Jacobian
 
+SIGNS = {"add": "+", "subtract": "-", "multiply": "·", "divide": "/"}
 ROLES = {"add": "sum", "subtract": "sum", "sum": "sum", "mean": "sum", "multiply": "product", "l2": "loss"}
 
 
@@ -44,6 +45,27 @@ class Weight:
 
 
 @dataclass(frozen=True)
+class Worked:
+    """How each entry of a value is made of entries of others, so that the page can write it with its numbers.
+
+    kind: "linear", a sum of products, whose `text` is the weights' layout; "call", a function by the name `text`;
+    "sign", an operation by the sign `text`. of: what it takes, ids of places and names of parameters in their order.
+    """
+
+    kind: str
+    text: str
+    of: tuple[str, ...]
+
+    @classmethod
+    def elementwise(cls, op: Op | None, of: Sequence[str]) -> Worked | None:
+        """That of an op which takes entries at the same place; None for any other."""
+        if isinstance(op, Elementwise) and len(of) == 1:
+            return cls("sign", "-", tuple(of)) if op.name == "negative" else cls("call", op.name, tuple(of))
+        name = getattr(op, "name", "")
+        return cls("sign", SIGNS[name], tuple(of)) if name in SIGNS and len(of) == 2 else None
+
+
+@dataclass(frozen=True)
 class Units:
     """saturation: the share of outputs where a squashing activation is flat. dead: units that are 0 for every sample,
     of how many `units`. None where that has no meaning."""
@@ -58,6 +80,7 @@ class Place:
     """One node, with what was found there. value, gradient: arrays. cache: what backward will be handed.
 
     group: the layer it is part of, where that is opened. numbers: its formula with numbers in it, of a single number.
+    worked: how to write that for each entry of an array.
     """
 
     id: str
@@ -76,6 +99,7 @@ class Place:
     cache: Any = None
     numbers: str | None = None
     units: Units = Units()
+    worked: Worked | None = None
 
 
 @dataclass(frozen=True)

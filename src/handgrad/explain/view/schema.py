@@ -13,6 +13,7 @@ from typing import Any
 from handgrad.formats.errors import FormatError
 
 FORMAT, VERSION = "handgrad.view", 1
+ADDED: dict[str, Any] = {"worked": None, "bad": 0}  # since version 1 was first written: what they are where missing
 SIZES = {"float32": 4, "float64": 8, "int64": 8}  # bytes of a number, little-endian
 SHOWN = 60  # characters of a wrong value that an error shows
 
@@ -89,6 +90,7 @@ NODE = {
     "local": Maybe(TEXT),
     "patterns": Many(TEXT),
     "derivation": Maybe(TEXT),
+    "worked": Maybe({"kind": one_of("linear", "call", "sign"), "text": TEXT, "of": Many(TEXT, 1)}),
     "parameters": Many({"name": TEXT, "letter": TEXT, "shape": SHAPE, "shared": Many(TEXT, 1), "local": Maybe(LOCAL)}),
     "cache": Many({"name": TEXT, "shape": SHAPE, "bytes": WHOLE, "what": TEXT, "alias": Maybe(TEXT)}),
 }
@@ -113,6 +115,7 @@ STATS = {
     "quantiles": Many(NUMBER, 5),
     "dead": Maybe(WHOLE),
     "units": Maybe(WHOLE),
+    "bad": WHOLE,
     "saturation": Maybe(NUMBER),
     "cache_bytes": WHOLE,
 }
@@ -175,6 +178,8 @@ def read(text: str | bytes) -> dict[str, Any]:
         raise FormatError(f"the view is no UTF-8 text: {error.reason} at byte {error.start}") from None
     except RecursionError:
         raise FormatError("the view holds lists within lists without an end") from None
+    except ValueError as error:  # a number of thousands of digits
+        raise FormatError(f"the view is no JSON that can be read: {error}") from None
     check(found)
     return dict(found)
 
@@ -230,6 +235,9 @@ def _belongs(variant: dict[str, Any], at: str) -> None:
         key = node["derivation"]
         if key is not None and key not in variant["graph"]["equations"]:
             raise FormatError(f"{at}graph.nodes[{i}].derivation must be a key of equations, got {_shown(key)}")
+        made_of = set((node["worked"] or {"of": ()})["of"])
+        if strange := sorted(made_of - order.keys() - parameters):
+            raise FormatError(f"{at}graph.nodes[{i}].worked.of must name nodes or parameters, got {_shown(strange[0])}")
     for i, frame in enumerate(variant["frames"]):
         wanted = {"nodes": set(ids), "edges": {edge["id"] for edge in edges}, "parameters": parameters}
         for name, expected in wanted.items():
@@ -269,6 +277,8 @@ def _hold(value: Any, form: Any, at: str) -> None:
             _hold(value.get("kind"), one_of(*ITEMS), f"{at}kind.")
         fields: Any = ITEMS[value["kind"]] if form is ITEM else form
         for name, inner in fields.items():
+            if name not in value and name in ADDED:
+                value[name] = ADDED[name]
             if name not in value:
                 raise FormatError(f"{at}{name} is missing")
             _hold(value[name], inner, f"{at}{name}.")

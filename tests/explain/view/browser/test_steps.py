@@ -36,7 +36,10 @@ def _says_what_happens(shown, node, graph, frame):
     assert node["label"] in words
     assert shown.find("[role=status]").text_content().endswith(words.split(node["label"], 1)[1].strip())
     assert shown.node(node["id"]).get_attribute("aria-pressed") == "true"
-    kinds = [item["what"] or item["name"] for item in node["cache"]]
+    kinds = [
+        item["what"] if item["what"].endswith(f" {item['name']}") else f"{item['what']} {item['name']}"
+        for item in node["cache"]
+    ]
     assert (f"Uses the cache: {'; '.join(kinds)}." in words) == bool(kinds)
     assert shown.find("[data-panel] h3", has_text="used at this step").count() == bool(kinds)
     rows = shown.find("[data-panel] table.active tbody tr").all()
