@@ -23,7 +23,7 @@ from handgrad.errors import HandgradError
 
 FILE = Path(__file__).with_name("RESULTS.md")
 PACKAGES = ("handgrad", "numpy", "numba", "llvmlite", "scikit-learn", "torch", "jax", "jaxlib", "optax", "onnxruntime")
-PLACES = {"--cache"}  # options that say where something is on a machine, which is nothing to publish
+PLACES = {"--cache", "--folder"}  # options that say where something is on a machine, which is nothing to publish
 HEAD = "# Results\n\nWritten by the commands below with `--write`. What they measure, they say themselves (`--help`).\n"
 
 

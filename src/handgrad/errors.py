@@ -60,12 +60,34 @@ class UnsupportedError(HandgradError, NotImplementedError):
     """The chosen engine cannot run this model, loss or optimizer."""
 
 
+class ClusterError(HandgradError, RuntimeError):
+    """Processes cannot train together: no cluster, one that lacks something, or one that has ended or is late."""
+
+
+class StreamError(HandgradError, RuntimeError):
+    """A stream of data is not what it was: it gave other rows than before, or than it was said to."""
+
+
 class CheckpointError(HandgradError, ValueError):
     """A folder of checkpoints cannot serve this training: another process has it, or it holds another training."""
 
 
 class CheckpointWarning(UserWarning):
     """A checkpoint could not be written or read, and training went on without it."""
+
+
+class LogWarning(UserWarning):
+    """What a training tells of itself could not be written, and it went on without."""
+
+
+class OutOfMemoryError(HandgradError, MemoryError):
+    """A step of training found no memory. fits: the largest batch size that would; 0 where none does, or none is known.
+
+    batch_size: the one that was asked for.
+    """
+
+    batch_size: int = 0
+    fits: int = 0
 
 
 class Terminated(SystemExit):

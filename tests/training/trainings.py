@@ -1,5 +1,7 @@
 """Small trainings that checkpoints are tried on, each with more that must be kept."""
 
+from itertools import pairwise
+
 import numpy as np
 
 import handgrad as hg
@@ -9,6 +11,18 @@ RNG = np.random.default_rng(0)
 X = RNG.standard_normal((90, 4))
 Y = (X[:, 0] * X[:, 1] > 0).astype(int)
 WEIGHT = RNG.uniform(0.5, 2, 90)
+
+
+def streamed(x, y, *weight):
+    """The rows in batches of uneven sizes, through a buffer that holds a third of them."""
+
+    def blocks():
+        for start, stop in pairwise([0, 1, 20, 57, 58, len(x)]):
+            yield tuple(array[start:stop] for array in (x, y, *weight))
+
+    return hg.Stream(blocks, buffer=30)
+
+
 COMMON = {"epochs": 4, "batch_size": 16, "progress": False, "threads": 1}
 
 TRAININGS = {
@@ -35,6 +49,15 @@ TRAININGS = {
         "loss": "huber",
         "optimizer": "rmsprop",
     },
+    "stream, weights, early stopping": {
+        "data": (X, Y, WEIGHT),
+        "as": streamed,
+        "model": hg.mlp([4, 8, 2], dropout=0.3),
+        "optimizer": "adam",
+        "validation": streamed(X[:40], Y[:40]),
+        "metrics": ["accuracy"],
+        "patience": 2,
+    },
     "private": {
         "data": (X, Y),
         "model": hg.mlp([4, 8, 2], dropout=0.2),
@@ -49,7 +72,8 @@ def options_of(name, dtype="float64", **more):
     """(model, data, the options) of a training."""
     options = {**COMMON, **TRAININGS[name], **more}
     first, *rest = options.pop("data")
-    return options.pop("model"), (first.astype(dtype), *rest), options
+    data, form = (first.astype(dtype), *rest), options.pop("as", None)
+    return options.pop("model"), data if form is None else form(*data), options
 
 
 def train(name, dtype="float64", **more):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol
@@ -11,8 +12,10 @@ from typing import Any, Protocol
 import numpy as np
 
 from handgrad.checks import by_name, whole
-from handgrad.engines.eager import Begun, EagerEngine
+from handgrad.engines.eager import Begun, EagerEngine, Part
+from handgrad.engines.group import current_group, share
 from handgrad.engines.private import PrivateEngine, SampleClipping
+from handgrad.engines.shared import SharedEagerEngine
 from handgrad.errors import UnsupportedError
 from handgrad.layers import L2, Layer, Loss, Parameters
 from handgrad.optim import Optimizer
@@ -50,13 +53,13 @@ class Engine(Protocol):
 
     def epoch(
         self,
-        data: Any,
-        order: np.ndarray,
+        parts: Iterable[Part],
         batch_size: int,
         rng: np.random.Generator,
         on_step: Any,
         begun: Begun | None = None,
-    ) -> tuple[float, float]: ...
+    ) -> tuple[float, float]:
+        """One pass over (rows, order) of each part: the mean loss over samples, the mean gradient norm over steps."""
 
 
 NAMES = ("auto", "eager", "compiled")
@@ -79,8 +82,10 @@ def engine_of(
 
     Raises UnsupportedError, which names the layer, where "compiled" was asked for and cannot run it.
     """
-    reason = ""
+    reason, group = "", current_group()
     if private:
+        if group.size > 1:
+            raise UnsupportedError("per_sample_clip is of one process alone; train with one worker")
         reason = "the compiled engine does not take each sample's own gradient, which per_sample_clip bounds"
         if name == "compiled":
             raise UnsupportedError(reason)
@@ -89,14 +94,17 @@ def engine_of(
     if name != "eager":
         try:
             from handgrad.engines.compiled.engine import CompiledEngine
+            from handgrad.engines.compiled.shared import SharedEngine
 
-            count = step_threads(threads, params, min(batch_size, len(data)))
+            count = step_threads(threads, params, len(share(group, batch_size)))
             args = (model, loss, optimizer, regularizer, clip_norm, params, data, batch_size, count)
-            return CompiledEngine(*args), ""
+            return SharedEngine(*args, group) if group.size > 1 else CompiledEngine(*args), ""
         except UnsupportedError as error:
             if name == "compiled":
                 raise
             reason = str(error)
+    if group.size > 1:
+        return SharedEagerEngine(model, loss, optimizer, regularizer, clip_norm, params, group), reason
     return EagerEngine(model, loss, optimizer, regularizer, clip_norm, params), reason
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -11,7 +11,7 @@ from typing import Any
 import array_api_compat
 import numpy as np
 
-from handgrad.errors import DivergenceError, ShapeError
+from handgrad.errors import CheckpointError, DivergenceError, ShapeError
 from handgrad.layers import L2, Layer, Loss, Parameters
 from handgrad.layers import loss as loss_of
 from handgrad.ops.arrays import Array, namespace_of, same_dtype
@@ -76,6 +76,17 @@ def check_parameters(model: Layer, params: Parameters) -> None:
             raise ShapeError(f"params hold {name!r} in shape {params.specs[name].shape}, the model has {spec.shape}")
 
 
+def _restore(generators: Generators, states: tuple[Any, ...]) -> None:
+    """Set the generators to states that a checkpoint has kept. Raises CheckpointError for what are none of theirs."""
+    try:
+        for generator, state in zip(generators, states, strict=True):
+            if not 0 <= state.get("buffer_pos", 0) <= 4:  # Philox's: NumPy would read outside of its buffer
+                raise ValueError(f"buffer_pos must be from 0 to 4, got {state['buffer_pos']!r:.60}")
+            generator.bit_generator.state = state
+    except (TypeError, ValueError, LookupError, AttributeError, OverflowError) as error:
+        raise CheckpointError(f"the checkpoint's random generators cannot be gone on with: {error!s:.200}") from None
+
+
 def as_parameters(model: Layer, params: Mapping[str, Array]) -> Parameters:
     """`params` itself when it is a Parameters, else its arrays packed into one vector, of the first array's library."""
     if isinstance(params, Parameters):
@@ -101,6 +112,7 @@ class Begun:
 
 
 Generators = tuple[np.random.Generator, ...]
+Part = tuple[Any, np.ndarray]  # rows, and the index of those to train on
 
 
 class EagerEngine:
@@ -136,27 +148,27 @@ class EagerEngine:
     @np.errstate(over="ignore", invalid="ignore", divide="ignore")  # each step looks for what they would warn of
     def epoch(
         self,
-        data: Any,
-        order: np.ndarray,
+        parts: Iterable[Part],
         batch_size: int,
         rng: np.random.Generator,
         on_step: Callable[[int], None],
         begun: Begun | None = None,
     ) -> tuple[float, float]:
-        """One pass over `data`, its rows in that order: (mean loss over samples, mean gradient norm over steps).
+        """One pass over the parts of the data: (mean loss over samples, mean gradient norm over steps).
 
-        data: has take(index) giving x, y and weight. rng: for dropout. on_step: called after steps, which then are all
-        there; what it raises comes through. begun: what the property of that name was within an epoch of the same
-        arguments, to do the rest of it. Raises DivergenceError when the loss or the gradient is not finite, and then
-        holds the last parameters whose loss was.
+        parts: (rows, order) of each, all but the last a whole number of batches. rows: has take(index) giving x, y and
+        weight. order: the index of those to train on, in that order. rng: for dropout. on_step: called after steps,
+        which then are all there; what it raises comes through. begun: what the property of that name was within an
+        epoch of the same arguments, to do the rest of it. Raises DivergenceError when the loss or the gradient is not
+        finite, and then holds the last parameters whose loss was.
         """
         total, norms, seen = begun.sums.tolist() if begun else (0.0, 0.0, 0)
-        first, steps = begun.steps if begun else 0, math.ceil(len(order) / batch_size)
         generators = self._generators(rng)
-        for generator, state in zip(generators, begun.generators if begun else (), strict=begun is not None):
-            generator.bit_generator.state = state
-        for step, rows in enumerate(self._batches(order, batch_size, generators, first), first):
-            batch = data.take(rows)
+        if begun:
+            _restore(generators, begun.generators)
+        done = begun.steps if begun else 0
+        self._at = done, (total, norms, seen), generators
+        for batch in self._batches_of(parts, batch_size, generators, done):
             x = batch.x if batch.x.dtype == self.params.flat.dtype else _cast(batch.x, self.params.flat)
             before = rng.bit_generator.state
             value, gradient = self._value_and_grad(batch, x, rng)
@@ -178,12 +190,13 @@ class EagerEngine:
             total += loss * len(batch)
             seen += len(batch)
             norms += norm
-            self._at = step + 1, (total, norms, seen), generators
-            on_step(step)
+            done += 1
+            self._at = done, (total, norms, seen), generators
+            on_step(done - 1)
         if not math.isfinite(global_norm(self.params.flat)):  # where no further step may come to see it
             self.params = self._good
             raise diverged(self.state["step"] - 1, "the new parameters", "the update was not finite")
-        return total / max(1, seen), norms / steps
+        return total / max(1, seen), norms / max(1, done)
 
     @property
     def begun(self) -> Begun:
@@ -195,10 +208,18 @@ class EagerEngine:
         """All that an epoch draws from, at its beginning; the first is for dropout."""
         return (rng,)
 
+    def _batches_of(self, parts: Iterable[Part], batch_size: int, generators: Generators, first: int) -> Iterator[Any]:
+        """The rows of each step of the epoch, from the step `first` on."""
+        for data, order in parts:
+            steps = math.ceil(len(order) / batch_size)
+            for index in self._batches(order, batch_size, generators, min(first, steps)):
+                yield data.take(index)
+            first = max(0, first - steps)
+
     def _batches(
         self, order: np.ndarray, batch_size: int, generators: Generators, first: int = 0
     ) -> Iterator[np.ndarray]:
-        """The rows of each step, from the step `first` on."""
+        """The rows of each step of a part, from its step `first` on."""
         for start in range(first * batch_size, len(order), batch_size):
             yield order[start : start + batch_size]
 

@@ -125,7 +125,7 @@ class Run:
         for part, (rows, here) in enumerate(self.samples.parts(order, batch_size)):
             # by the samples seen so far, so that calls of partial_fit with one seed drop other units
             rng = stream(seed, DROPOUT, e.t_, part) if e.dropout else _UNUSED
-            loss, norm = engine.epoch(rows, here, batch_size, rng, _nothing)
+            loss, norm = engine.epoch([(rows, here)], batch_size, rng, _nothing)
             total, norms = total + loss * len(here), norms + norm * len(here)
         return total / len(order), norms / len(order)
 

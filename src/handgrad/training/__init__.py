@@ -5,5 +5,6 @@ from handgrad.training.history import History, Result
 from handgrad.training.predict import predict
 from handgrad.training.predictor import Predictor
 from handgrad.training.privacy import Privacy
+from handgrad.training.streams import Stream
 
-__all__ = ["EpochEnd", "History", "Predictor", "Privacy", "Result", "fit", "predict"]
+__all__ = ["EpochEnd", "History", "Predictor", "Privacy", "Result", "Stream", "fit", "predict"]

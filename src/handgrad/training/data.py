@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,6 +43,12 @@ class Rows:
             _take(self.x, index), _take(self.y, index), None if self.weight is None else _take(self.weight, index)
         )
 
+    @property
+    def bytes_of_a_row(self) -> int:
+        """What a row takes in memory."""
+        arrays = (array for array in (self.x, self.y, self.weight) if array is not None)
+        return sum(math.prod(array.shape[1:]) * array.dtype.itemsize for array in arrays)
+
 
 def _take(array: Array, index: Any) -> Array:
     if isinstance(index, slice):
@@ -52,15 +59,16 @@ def _take(array: Array, index: Any) -> Array:
     return xp.take(array, xp.asarray(index, device=array_api_compat.device(array)), axis=0)
 
 
-def rows(data: Any, name: str = "data") -> Rows:
+def rows(data: Any, name: str = "data", first: int = 0, columns: Sequence[str] = ()) -> Rows:
     """(X, y) or (X, y, sample_weight) as arrays, checked: lengths that match, at least one row, numbers, all finite.
 
-    Lists and tables become arrays, of X's library. Raises ShapeError, DTypeError or ValueRangeError, which name the
-    array and the first place at fault.
+    Lists and tables become arrays, of X's library. first: the number of the first row, where others came before.
+    columns: X's names. Raises ShapeError, DTypeError or ValueRangeError, which name the array and the first place at
+    fault.
     """
     if not isinstance(data, tuple | list) or len(data) not in (2, 3):
         raise DTypeError(f"{name} must be (X, y) or (X, y, sample_weight), got {type(data).__name__}")
-    x = inputs(data[0], f"X of {name}")
+    x = inputs(data[0], f"X of {name}", first, columns)
     y = _array(data[1], f"y of {name}", x)
     weight = None if len(data) == 2 or data[2] is None else _array(data[2], f"sample_weight of {name}", x)
     if x.shape[0] == 0:
@@ -69,16 +77,16 @@ def rows(data: Any, name: str = "data") -> Rows:
         if array is not None and (array.ndim == 0 or array.shape[0] != x.shape[0]):
             expected, given = x.shape[0], tuple(array.shape)
             raise ShapeError(f"{what} of {name} must have a row for each of X's {expected}, got shape {given}")
-    _all_finite(y, f"y of {name}")
+    _all_finite(y, f"y of {name}", first)
     return Rows(x, y, weight)
 
 
-def inputs(X: Any, name: str = "X") -> Array:
+def inputs(X: Any, name: str = "X", first: int = 0, columns: Sequence[str] = ()) -> Array:
     """X as an array of numbers with an axis of samples, all finite. Its dtype stays: batches are converted, not all."""
     x = _array(X, name)
     if x.ndim == 0:
         raise ShapeError(f"{name} must have samples as rows, got a single number")
-    _all_finite(x, name)
+    _all_finite(x, name, first, columns)
     return x
 
 
@@ -109,7 +117,7 @@ def _array(values: Any, name: str, like: Array | None = None) -> Array:
     return values
 
 
-def _all_finite(array: Array, name: str) -> None:
+def _all_finite(array: Array, name: str, first: int = 0, columns: Sequence[str] = ()) -> None:
     xp = array_api_compat.array_namespace(array)
     if not xp.isdtype(array.dtype, "real floating"):
         return
@@ -119,8 +127,8 @@ def _all_finite(array: Array, name: str) -> None:
         if not bool(xp.all(finite)):
             flat = int(xp.argmax(xp.astype(xp.reshape(~finite, (-1,)), xp.int8)))
             row, *column = (int(i) for i in np.unravel_index(flat, finite.shape))
-            place = ", ".join(str(i) for i in column)
-            at = f"row {start + row}" + (f", column {place}" if column else "")
+            place = repr(columns[column[0]]) if columns and column else ", ".join(str(i) for i in column)
+            at = f"row {first + start + row}" + (f", column {place}" if column else "")
             value = float(array[(start + row, *column)])
             raise ValueRangeError(f"{name} must be finite, got {value} at {at}")
 
@@ -139,6 +147,10 @@ def fits(model: Layer, loss: Loss, data: Rows, name: str = "data") -> None:
             except HandgradError as error:
                 error.args = (f"{name}: {error.args[0]}",)
                 raise
+
+
+def some_weight(data: Rows, name: str = "data") -> None:
+    """Raise ValueRangeError for weights that leave no sample to learn from."""
     if data.weight is not None and not bool(data.weight.sum() > 0):
         raise ValueRangeError(f"sample_weight of {name} is 0 for every sample")
 
@@ -153,23 +165,34 @@ def _try_loss(loss: Loss, shape: tuple[int, ...], data: Rows) -> None:
 
 def two_classes(loss: Loss, data: Rows) -> None:
     """Raise ValueRangeError when a loss of classes is given rows of one class alone, from which nothing is learnt."""
+    only = one_class(loss, data)
+    if only is not None:
+        raise one_class_alone(loss, only, len(data))
+
+
+def one_class(loss: Loss, data: Rows) -> float | None:
+    """The class that all rows are of, where the loss is one of classes and there is such a class."""
     y = data.y
     xp = array_api_compat.array_namespace(y)
     if isinstance(loss, BinaryCrossEntropy):
-        if bool(xp.all(y == 0)) or bool(xp.all(y == 1)):
-            raise ValueRangeError(f"y of data is {float(xp.reshape(y, (-1,))[0]):g} everywhere; training needs 0 and 1")
-        return
+        return next((float(value) for value in (0, 1) if bool(xp.all(y == value))), None)
     if not loss.classifies:
-        return
+        return None
     if xp.isdtype(y.dtype, "real floating"):  # a distribution a row; one-hot rows that are all alike are one class
         if not bool(xp.all(xp.max(y, axis=-1) == 1)):
-            return
+            return None
         y = xp.argmax(y, axis=-1)
     first = int(xp.reshape(y, (-1,))[0])
-    if bool(xp.all(y == first)):
-        raise ValueRangeError(
-            f"y of data holds one class, {first}, in all {len(data)} rows; classification needs two or more"
-        )
+    return first if bool(xp.all(y == first)) else None
+
+
+def one_class_alone(loss: Loss, only: float, count: int) -> ValueRangeError:
+    """The error of data that hold nothing but that class."""
+    if isinstance(loss, BinaryCrossEntropy):
+        return ValueRangeError(f"y of data is {only:g} everywhere; training needs 0 and 1")
+    return ValueRangeError(
+        f"y of data holds one class, {only:.0f}, in all {count} rows; classification needs two or more"
+    )
 
 
 def weighed(data: Rows) -> Rows:
@@ -180,6 +203,14 @@ def weighed(data: Rows) -> Rows:
     weight = xp.astype(data.weight, xp.float64)
     weight = weight / xp.max(weight)  # first, so that no sum of huge ones overflows
     return Rows(data.x, data.y, xp.astype(weight / xp.mean(weight), trained_dtype(data.x)))
+
+
+def weighed_by(data: Rows, mean: float) -> Rows:
+    """The rows with their weights over that mean, which is of more rows than these, in the dtype they train in."""
+    if data.weight is None:
+        return data
+    xp = array_api_compat.array_namespace(data.weight)
+    return Rows(data.x, data.y, xp.astype(xp.astype(data.weight, xp.float64) / mean, trained_dtype(data.x)))
 
 
 def split(data: Rows, fraction: float, seed: int) -> tuple[Rows, Rows]:

@@ -16,35 +16,26 @@ import numpy as np
 from handgrad.checks import at_least_0, positive, whole
 from handgrad.engines.choice import blas_limit, engine_name, engine_of
 from handgrad.engines.eager import as_parameters, check_parameters
+from handgrad.engines.group import current_group
 from handgrad.engines.private import SampleClipping
 from handgrad.errors import DivergenceError, DTypeError, Terminated, ValueRangeError
 from handgrad.layers import L2, Layer, Loss, Parameters
 from handgrad.layers import loss as loss_of
 from handgrad.ops.arrays import Array, namespace_of
-from handgrad.optim import Optimizer
+from handgrad.optim import Optimizer, Schedule
 from handgrad.optim import by_name as optimizer_of
 from handgrad.threads import blas_threads
 from handgrad.training.checkpoints import Folder, folder_of
-from handgrad.training.data import (
-    DROPOUT,
-    SHUFFLE,
-    Rows,
-    fits,
-    rows,
-    split,
-    stream,
-    trained_dtype,
-    two_classes,
-    weighed,
-)
+from handgrad.training.data import DROPOUT, Rows, stream, trained_dtype
 from handgrad.training.history import Result
-from handgrad.training.metrics import Metric, metric
+from handgrad.training.memory import out_of_memory
+from handgrad.training.metrics import Metric, measures_of
 from handgrad.training.moment import Training
-from handgrad.training.predict import compiled_forward, eager_scores
 from handgrad.training.privacy import Privacy
 from handgrad.training.progress import ProgressBar
 from handgrad.training.setup import setup_of, surroundings
 from handgrad.training.signals import Signals
+from handgrad.training.sources import Source, Streamed, sources
 from handgrad.training.watch import Watch
 
 
@@ -91,14 +82,16 @@ def fit(
     """Train a model by minibatch gradient descent and return the parameters and the history.
 
     data: (X, y) or (X, y, sample_weight), samples as rows. X in float32 trains in float32, anything else in float64.
+        Or what is larger than memory: an iterable of such batches, (table, "target") or (table, "target", "weight")
+        with the names of columns of a pyarrow Dataset or Table or a DuckDB relation, or a Stream, which says more.
     loss, optimizer: an object or its name. regularizer: L2(strength). clip_norm: the largest gradient norm of a step.
     per_sample_clip: the largest norm of a single sample's gradient in a step. noise_multiplier: adds normal noise to
         their sum, of this times per_sample_clip as standard deviation, and draws each step's rows at random, so that no
         sample shows in the parameters: `result.privacy.epsilon(delta)` says how well, and docs/per_sample.md
         what it does not cover, such as a seed that others know. The eager engine runs these.
     epochs, batch_size: passes over the data, and rows a step; the last batch of an epoch may be shorter.
-    validation: data of the same form, or the fraction of `data` to hold out. metrics: "accuracy", "rmse", "r2" or
-        functions of (scores, y), of the validation data after each epoch, as "validation_accuracy" and so on.
+    validation: data of the same forms, or the fraction of `data` in memory to hold out. metrics: "accuracy", "rmse",
+        "r2" or functions of (scores, y), of the validation data after each epoch, as "validation_accuracy" and so on.
     patience: stop after so many epochs in which `monitor` did not improve by more than min_delta, and return the best
         epoch's parameters. monitor: a column of the history, "validation_loss" unless said ("loss" with no validation);
         lower is better, but for accuracy and r2.
@@ -108,7 +101,8 @@ def fit(
     engine: "compiled", "eager", or "auto" for the compiled one where it can run the model; where it cannot, the
         result's `note` says why. Its kernels are compiled once, on the first run, in some seconds.
     threads: that share a batch (compiled) or a matrix product (eager); "auto" takes one where more would lose.
-    callbacks: functions called with an EpochEnd after each epoch; one that returns True stops training.
+    callbacks: functions called with an EpochEnd after each epoch; one that returns True stops training. One that has
+        a method `end` is given the result, however training ended.
     progress: a bar on the terminal.
     checkpoint: a folder to keep the training in, every so often: epochs, or "500 steps", "10 minutes". The newest
         `keep` stay. resume: go on from the newest there, or start where there is none: to the bit the training that
@@ -118,7 +112,8 @@ def fit(
     ShapeError, DTypeError or ValueRangeError for data or options that do not fit, before the first step;
     UnsupportedError, with the layer's place, for what engine="compiled" cannot run; CheckpointError for checkpoints of
     another training, or in use by one; DivergenceError when the loss or the gradient is no longer finite, with the last
-    good parameters (with patience, the best epoch's) in its `result`.
+    good parameters (with patience, the best epoch's) in its `result`. What a stream's source raises comes through, with
+    such a `result` too; so do StreamError, where it is not the same rows again, and errors of blocks that do not fit.
     """
     if not isinstance(model, Layer):
         raise DTypeError(f"model must be a Layer, such as handgrad.mlp gives, got {type(model).__name__}")
@@ -136,36 +131,31 @@ def fit(
     if regularizer is not None and not isinstance(regularizer, L2):
         raise DTypeError(f"regularizer must be L2(strength), got {regularizer!r}")
     engine = engine_name(engine)
-    train, held = _data(data, validation, seed)
-    fits(model, loss, train)
-    two_classes(loss, train)
+    train, held = sources(data, validation, seed, epochs)
+    measures = measures_of(metrics, loss, held is not None)
+    train.ready(model, loss)
     if held is not None:
-        fits(model, loss, held, "validation")
-    if private and private.noise_multiplier and train.weight is not None:
-        raise ValueRangeError(
-            "sample_weight cannot be given with noise_multiplier: "
-            "weights are scaled by all of them, which no noise hides"
-        )
-    train = weighed(train)
-    measures = _measures(metrics, loss, held is not None)
+        held.ready(model, loss, measures)
+    if private and private.noise_multiplier:
+        _refuse_what_tells(train)
     callbacks = (callbacks,) if callable(callbacks) else tuple(callbacks)
-    start = _first_params(model, params, train, seed)
+    start = _first_params(model, params, train.example, seed)
     watch = Watch.of(monitor, patience, min_delta, held is not None, [name for name, _ in measures])
     if private and private.noise_multiplier and patience is not None and watch.monitor == "loss":
         raise ValueRangeError(
             "patience cannot go by monitor='loss' with noise_multiplier: that is the training rows' own loss, "
             "which no noise hides; give validation data of others"
         )
-    steps = math.ceil(len(train) / batch_size)
-    bound = optimizer.bind(epochs * steps)
+    steps = math.ceil((train.rows or 0) / batch_size)
+    bound, most = _bound(optimizer, epochs * steps), min(batch_size, train.rows or batch_size)
     limit = blas_limit(threads, start, batch_size)
     runner, note = engine_of(
-        engine, model, loss, bound, regularizer, clip_norm, start, train, batch_size, threads, private
+        engine, model, loss, bound, regularizer, clip_norm, start, train.example, most, threads, private
     )
-    # by the engine that trains, so that the same run gives the same bits again
-    forward = compiled_forward(model, start, held.x.shape[1:]) if held and runner.name == "compiled" else None
+    if held is not None and runner.name == "compiled":
+        held.use_compiled(start)
     del start  # an engine that packs the parameters keeps no second copy
-    run = Training(runner, watch, callbacks, epochs, steps)
+    run, group = Training(runner, watch, callbacks, epochs, steps), current_group()
 
     def result(stopped: str) -> Result:
         best = patience is not None and watch.best_params is not None
@@ -173,15 +163,21 @@ def fit(
         chosen = watch.best_params if best else runner.finish()
         privacy = None
         if private and private.noise_multiplier:
-            privacy = Privacy(
-                len(train), min(batch_size, len(train)), int(runner.state["step"]), private.noise_multiplier
-            )
-        return Result(model, chosen, run.history, epoch, stopped, runner.name, note, privacy)  # type: ignore[arg-type]
+            privacy = Privacy(len(train.example), most, int(runner.state["step"]), private.noise_multiplier)
+        done = Result(model, chosen, run.history, epoch, stopped, runner.name, note, privacy)  # type: ignore[arg-type]
+        for callback in callbacks:
+            if callable(tell := getattr(callback, "end", None)):
+                tell(done)
+        return done
 
     def on_step(bar: ProgressBar, folder: Folder | None, epoch: int, began: float, step: int) -> None:
         bar.step(epoch, step)
         if folder:
             folder.step(run, step + 1, began)
+
+    def on_waiting(folder: Folder | None, began: float) -> None:
+        if folder and folder.signals.came:  # no step may come after which to heed it
+            folder.step(run, runner.begun.steps, began)
 
     with (
         Signals(checkpoint is not None) as signals,
@@ -192,8 +188,8 @@ def fit(
         if folder:
             setup = setup_of(
                 runner.params,
-                train,
-                held,
+                train.words(),
+                held.words() if held is not None else None,
                 model=model,
                 loss=loss,
                 optimizer=optimizer,
@@ -209,23 +205,27 @@ def fit(
                 engine=runner.name,
             )
             folder.begin(run, setup, surroundings(getattr(runner, "threads", limit)))
+        run.spread(group)
+        bar.steps = run.steps  # a checkpoint may know it
         try:
             while not run.is_over:
                 epoch, before = len(run.history), run.begun
                 began = time.perf_counter() - run.seconds
-                order = stream(seed, SHUFFLE, epoch).permutation(len(train))
                 rng = stream(seed, DROPOUT, epoch)
-                seen = partial(on_step, bar, folder, epoch, began)
-                losses, norms = runner.epoch(train, order, batch_size, rng, seen, before)
+                seen, waiting = partial(on_step, bar, folder, epoch, began), partial(on_waiting, folder, began)
+                with train.epoch(seed, epoch, batch_size, waiting) as parts:
+                    losses, norms = runner.epoch(parts, batch_size, rng, seen, before)
+                run.counted(math.ceil((train.rows or 0) / batch_size))
+                bar.steps = run.steps
                 row = {
                     "epoch": epoch + 1,
                     "loss": losses,
                     "gradient_norm": norms,
-                    "learning_rate": bound.rate((epoch + 1) * steps - 1),
+                    "learning_rate": bound.rate((epoch + 1) * run.steps - 1),
                     "seconds": 0.0,
                 }
                 if held is not None:
-                    row |= _validate(model, loss, runner.params, held, measures, forward)
+                    row |= group.first(partial(held.measure, runner.params, waiting))
                 row["seconds"] = time.perf_counter() - began
                 run.ended(row)
                 bar.epoch(row)
@@ -247,6 +247,13 @@ def fit(
         except Terminated as error:
             error.result = result("terminated")
             raise
+        except MemoryError as error:
+            raise out_of_memory(error, runner, model, train.example, batch_size) from error
+        except Exception as error:
+            if error is train.failed or (held is not None and error is held.failed):
+                error.add_note(f"in epoch {len(run.history) + 1}; what was learnt is in this error's `result`")
+                error.result = result("failed")  # type: ignore[attr-defined]
+            raise
     return result(run.stopped or ("patience" if watch.is_over else "epochs"))
 
 
@@ -258,24 +265,30 @@ def _private(per_sample_clip: float | None, noise_multiplier: float) -> SampleCl
     return None
 
 
-def _data(data: Any, validation: Any, seed: int) -> tuple[Rows, Rows | None]:
-    train = rows(data)
-    if validation is None:
-        return train, None
-    if isinstance(validation, float | np.floating):
-        return split(train, float(validation), seed)
-    return train, rows(validation, "validation")
+def _refuse_what_tells(train: Source) -> None:
+    """Raise ValueRangeError for data whose use in training no noise hides."""
+    if isinstance(train, Streamed):
+        raise ValueRangeError(
+            "noise_multiplier draws the rows of each step from all of them, which a stream never has; "
+            "give data in memory"
+        )
+    if train.example.weight is not None:
+        raise ValueRangeError(
+            "sample_weight cannot be given with noise_multiplier: "
+            "weights are scaled by all of them, which no noise hides"
+        )
 
 
-def _measures(metrics: Any, loss: Loss, held: bool) -> list[tuple[str, Metric]]:
-    measures = [metric(m, loss) for m in ((metrics,) if isinstance(metrics, str) or callable(metrics) else metrics)]
-    if measures and not held:
-        raise ValueRangeError("metrics are taken of the validation data; give validation=(X, y) or a fraction")
-    names = [name for name, _ in measures]
-    for i, name in enumerate(names):
-        if name == "loss" or name in names[:i]:
-            raise ValueRangeError(f"metrics: the column 'validation_{name}' is taken; give the function another name")
-    return measures
+def _bound(optimizer: Optimizer, steps: int) -> Optimizer:
+    """The optimizer for that many steps; 0 where their number is not known."""
+    if steps:
+        return optimizer.bind(steps)
+    if isinstance(optimizer.learning_rate, Schedule) and not optimizer.learning_rate.bound:
+        raise ValueRangeError(
+            f"{optimizer.learning_rate} needs to know the number of steps; say how many rows the stream has, as "
+            "Stream(..., rows=), or give the schedule its steps"
+        )
+    return optimizer
 
 
 def _read_only(params: Parameters) -> Parameters:
@@ -299,15 +312,3 @@ def _first_params(model: Layer, params: Mapping[str, Array] | None, train: Rows,
         return drawn
     xp = array_api_compat.array_namespace(train.x)
     return drawn.like(xp.asarray(drawn.flat, device=array_api_compat.device(train.x)))
-
-
-@np.errstate(over="ignore", invalid="ignore", divide="ignore")  # what they would warn of shows in the row
-def _validate(
-    model: Layer, loss: Loss, params: Parameters, held: Rows, measures: list[tuple[str, Metric]], forward: Any
-) -> dict[str, float]:
-    """The columns of the history that the held-out data give. forward: the compiled pass, where there is one."""
-    scores = forward.scores(params.flat, held.x) if forward else None
-    if scores is None:
-        scores = eager_scores(model, params, held.x)
-    value, _ = loss.forward(scores, held.y, sample_weight=held.weight)
-    return {"validation_loss": float(value)} | {f"validation_{name}": float(f(scores, held.y)) for name, f in measures}

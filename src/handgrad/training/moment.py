@@ -13,7 +13,8 @@ import numpy as np
 from handgrad.checks import whole
 from handgrad.engines.choice import Engine
 from handgrad.engines.eager import Begun
-from handgrad.errors import CheckpointError
+from handgrad.engines.group import Group
+from handgrad.errors import CheckpointError, StreamError
 from handgrad.formats import FormatError
 from handgrad.formats.packing import on_host
 from handgrad.layers import Parameters
@@ -35,7 +36,7 @@ class Training:
     watch: Watch
     callbacks: tuple[Any, ...]
     epochs: int
-    steps: int  # of an epoch
+    steps: int  # of an epoch, 0 while that is not known
     history: History = field(default_factory=History)
     begun: Begun | None = None
     seconds: float = 0.0  # that the epoch begun has taken
@@ -56,8 +57,19 @@ class Training:
         """Whether no more is to be done."""
         return bool(self.stopped) or self.watch.is_over or len(self.history) >= self.epochs
 
+    def counted(self, steps: int) -> None:
+        """An epoch had so many steps. Raises StreamError where it is to have another number."""
+        if self.steps not in (0, steps):
+            raise StreamError(
+                f"the data have {steps} batches in epoch {len(self.history) + 1}, and {self.steps} before"
+            )
+        self.steps = steps
+
     def ended(self, row: dict[str, Any]) -> None:
-        """An epoch has ended, with that row of the history."""
+        """An epoch has ended, with that row of the history. Raises FormatError where a checkpoint gave it others."""
+        if self.history.rows and self.history.rows[-1].keys() != row.keys():
+            found, expected = (", ".join(map(str, each)) for each in (self.history.rows[-1], row))
+            raise FormatError(f"the checkpoint's history must have the columns {expected}, got {found:.200}")
         self.history.rows.append(row)
         self.begun, self.seconds = None, 0.0
 
@@ -95,6 +107,13 @@ class Training:
             }
         return arrays, content
 
+    def spread(self, group: Group) -> None:
+        """Begin, in each process of a group, at the first one's moment."""
+        if group.size > 1:
+            arrays, content = group.first(self.freeze)
+            if group.rank:
+                self.thaw(arrays, content)
+
     def thaw(self, arrays: Arrays, content: Content) -> None:
         """Go on from that moment. Raises FormatError for one that is none, CheckpointError where this is past it."""
         try:
@@ -116,9 +135,9 @@ class Training:
         if about:
             begun = Begun(whole("begun", about["steps"], 0), arrays[SUMS], tuple(about["generators"]))
             seconds = float(about["seconds"])
-        done = whole("step", content["step"], 0)
-        if len(table) * self.steps + (begun.steps if begun else 0) != done:
-            raise FormatError(f"{done} steps are not those of {len(table)} epochs of {self.steps}")
+        done, steps = whole("step", content["step"], 0), self.steps or content["steps"]
+        if len(table) * steps + (begun.steps if begun else 0) != done:
+            raise FormatError(f"{done} steps are not those of {len(table)} epochs of {steps}")
         if len(table) + bool(begun) > self.epochs:
             raise CheckpointError(
                 f"the checkpoint is of epoch {len(table) + bool(begun)}, and epochs={self.epochs} asks for fewer"
@@ -135,6 +154,7 @@ class Training:
         state = {"step": done, **{name: _of(params, arrays[SLOT + name]).flat for name in slots}}
         self.runner.resume(_of(params, arrays[PARAMS]), state)  # the last that can fail
         self.begun, self.seconds, self.stopped = begun, seconds, str(content["stopped"])
+        self.steps = steps
         self.history.rows[:] = rows
         for name, value in watch.items():
             setattr(self.watch, name, value)
@@ -152,7 +172,7 @@ class Training:
         table = arrays[HISTORY]
         if table.ndim != 2 or table.dtype != np.float64:
             raise FormatError(f"the history must be a table of float64, got {table.dtype} in {table.shape}")
-        if whole("steps", content["steps"]) != self.steps:
+        if whole("steps", content["steps"], 0) not in (0, self.steps) and self.steps:
             raise FormatError(f"an epoch has {content['steps']} steps in it, and {self.steps} in this training")
 
 

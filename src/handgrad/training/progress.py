@@ -14,7 +14,8 @@ class ProgressBar:
 
     def __init__(self, epochs: int, steps: int, wanted: bool, note: str = ""):
         """note: why the training is not as fast as it could be; shown above the bar."""
-        self._epochs, self._steps, self._bar, self._note = epochs, steps, None, note
+        self.steps = steps  # of an epoch; 0 while that is not known
+        self._epochs, self._bar, self._note = epochs, None, note
         self._next = 0.0
         if wanted:
             self._bar = _rich_bar()
@@ -24,15 +25,15 @@ class ProgressBar:
             self._bar.start()
             if self._note:
                 self._bar.console.print(f"eager engine: {self._note}", markup=False, highlight=False)
-            self._task = self._bar.add_task("", total=self._epochs * self._steps, losses="")
+            self._task = self._bar.add_task("", total=self._total, losses="")
         return self
 
     def step(self, epoch: int, step: int) -> None:
         """Called after each step; draws a few times a second at most."""
         if self._bar is not None and (now := time.perf_counter()) >= self._next:
             self._next = now + REFRESH
-            done = epoch * self._steps + step + 1
-            self._bar.update(self._task, completed=done, description=f"epoch {epoch + 1}/{self._epochs}")
+            done, text = epoch * self.steps + step + 1, f"epoch {epoch + 1}/{self._epochs}"
+            self._bar.update(self._task, completed=done, total=self._total, description=text)
 
     def epoch(self, row: dict[str, Any]) -> None:
         """Called after each epoch, with its row of the history."""
@@ -41,10 +42,12 @@ class ProgressBar:
             for name, value in row.items():
                 if name.startswith("validation_"):
                     losses += f"  {name.replace('validation_', 'val. ')} {value:.3g}"
-            done = row["epoch"] * self._steps
-            self._bar.update(
-                self._task, completed=done, losses=losses, description=f"epoch {row['epoch']}/{self._epochs}"
-            )
+            done, text = row["epoch"] * self.steps, f"epoch {row['epoch']}/{self._epochs}"
+            self._bar.update(self._task, completed=done, total=self._total, losses=losses, description=text)
+
+    @property
+    def _total(self) -> int | None:
+        return self._epochs * self.steps or None
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None

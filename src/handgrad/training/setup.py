@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import platform
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib.metadata import version
 from typing import Any
 
@@ -16,20 +16,34 @@ from handgrad.layers import Parameters
 from handgrad.training.data import Rows
 
 Setup = dict[str, Any]
+Words = tuple[str, str]  # the shapes, and a digest of the values
 
 COMPARED_ROWS = 65536  # at most, evenly spaced, so that no large table is read once more
+MOST_SAID = 12  # differences that an error names
 SHOWN = 60  # characters of a long text, around the first that differs
 
 
-def setup_of(params: Parameters, train: Rows, held: Rows | None, **options: Any) -> Setup:
+def setup_of(params: Parameters, train: Words, held: Words | None, **options: Any) -> Setup:
     """All that decides the numbers of a training. options: numbers, texts, or objects that say what they are."""
     found = {name: _plain(value) for name, value in options.items()}
     found["parameters"] = ", ".join(f"{name} {spec.shape}" for name, spec in params.specs.items())
     found["dtype"] = str(params.flat.dtype)
-    for name, rows in (("data", train), ("validation", held)):
-        found[name] = None if rows is None else _shapes(rows)
-        found[f"the values of {name}"] = None if rows is None else _digest(rows)
+    for name, words in (("data", train), ("validation", held)):
+        found[name], found[f"the values of {name}"] = words or (None, None)
     return found
+
+
+def words_of(rows: Rows) -> Words:
+    """Of data in memory."""
+    m = len(rows)
+    some = np.unique(np.linspace(0, m - 1, min(m, COMPARED_ROWS)).astype(np.int64))
+    return _shapes(rows, len), _digest(rows.take(some))
+
+
+def words_of_stream(first: list[Rows], rows: int | None, buffer: int | str) -> Words:
+    """Of a stream that begins so. rows: how many it was said to have. buffer: what it is shuffled through."""
+    shapes = _shapes(first[0], lambda _: rows if rows is not None else "rows")
+    return f"a stream of {shapes}, buffer {buffer}", _digest(*first)
 
 
 def surroundings(threads: int | None) -> Setup:
@@ -53,8 +67,8 @@ def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
             if not names or name.removeprefix("the values of ") not in names:
                 said.append(f"{name} are others")
             continue
-        said.append("{} is {} in the checkpoint, {} now".format(name, *_around(str(first), str(second))))
-    return said
+        said.append("{:.60} is {} in the checkpoint, {} now".format(name, *_around(str(first), str(second))))
+    return said[:MOST_SAID] + [f"and {len(said) - MOST_SAID} more"] * (len(said) > MOST_SAID)
 
 
 def _around(first: str, second: str) -> tuple[str, str]:
@@ -76,17 +90,20 @@ def _plain(value: Any) -> Any:
     return re.sub(r" at 0x[0-9a-fA-F]+", "", repr(value))  # objects with no words of their own show where they lie
 
 
-def _shapes(rows: Rows) -> str:
+def _shapes(rows: Rows, count: Callable[[Any], object]) -> str:
+    """count: gives the number of rows to say, of an array."""
     parts = [("X", rows.x), ("y", rows.y), ("sample_weight", rows.weight)]
-    return ", ".join(f"{name} {tuple(a.shape)} {a.dtype}" for name, a in parts if a is not None)
+    return ", ".join(
+        f"{name} ({', '.join(map(str, (count(a), *a.shape[1:])))}{',' * (a.ndim == 1)}) {a.dtype}"
+        for name, a in parts
+        if a is not None
+    )
 
 
-def _digest(rows: Rows) -> str:
+def _digest(*parts: Rows) -> str:
     found = hashlib.blake2b(digest_size=16)
-    m = len(rows)
-    some = np.unique(np.linspace(0, m - 1, min(m, COMPARED_ROWS)).astype(np.int64))
-    part = rows.take(some)
-    for array in (part.x, part.y, part.weight):
-        if array is not None:
-            found.update(np.ascontiguousarray(on_host(array)).tobytes())
+    for arrays in zip(*((rows.x, rows.y, rows.weight) for rows in parts), strict=True):
+        for array in arrays:
+            if array is not None:
+                found.update(np.ascontiguousarray(on_host(array)).tobytes())
     return found.hexdigest()

@@ -123,7 +123,7 @@ def trainings(draw: st.DrawFn) -> Training:
 
 
 @settings(
-    max_examples=examples(150),
+    max_examples=examples(60),
     derandomize=FACTOR == 1,
     suppress_health_check=[HealthCheck.filter_too_much, HealthCheck.too_slow, HealthCheck.data_too_large],
 )

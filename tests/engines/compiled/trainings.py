@@ -66,6 +66,7 @@ class Training:
         return EagerEngine(self.model, self.loss, self.bound, self.regularizer, self.clip_norm, self.params)
 
     def compiled(self, guard: int = 0, data: Rows | None = None) -> CompiledEngine:
+        data = data or self.data
         return CompiledEngine(
             self.model,
             self.loss,
@@ -73,8 +74,8 @@ class Training:
             self.regularizer,
             self.clip_norm,
             self.params,
-            data or self.data,
-            self.batch_size,
+            data,
+            min(self.batch_size, len(data)),  # as `fit` has it
             threads=self.threads,
             guard=guard,
         )
@@ -85,7 +86,8 @@ class Training:
         curve = []
         for epoch in range(self.epochs):
             order = stream(self.seed, SHUFFLE, epoch).permutation(len(data))
-            curve.append(engine.epoch(data, order, self.batch_size, stream(self.seed, DROPOUT, epoch), lambda _: None))
+            rng = stream(self.seed, DROPOUT, epoch)
+            curve.append(engine.epoch([(data, order)], self.batch_size, rng, lambda _: None))
         return np.array(curve), engine.params
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
 
@@ -22,6 +22,7 @@ from handgrad.engines.compiled.kernels.loop import (
     LENGTH,
     LOSS_AT,
     OPTIMIZER,
+    PART,
     SPLIT,
     STATUS,
     SUMS,
@@ -30,6 +31,7 @@ from handgrad.engines.compiled.kernels.loop import (
 )
 from handgrad.engines.compiled.kernels.memory import ABORT, SYNC_BYTES
 from handgrad.engines.compiled.kernels.program import (
+    BEFORE,
     GRADIENT,
     INPUTS,
     KEY,
@@ -48,7 +50,7 @@ from handgrad.engines.compiled.kernels.vectors import vectors
 from handgrad.engines.compiled.layout import Layout, aligned
 from handgrad.engines.compiled.lower import lower
 from handgrad.engines.compiled.packing import Packing
-from handgrad.engines.eager import Begun, EagerEngine, diverged
+from handgrad.engines.eager import Begun, EagerEngine, Part, diverged
 from handgrad.errors import UnsupportedError
 from handgrad.layers import L2, Layer, Loss, Parameters
 from handgrad.optim import Optimizer
@@ -97,7 +99,7 @@ class CompiledEngine:
         if not params or not graph.steps:
             raise UnsupportedError(f"the compiled engine needs a model with parameters, got {model!r}")
         self.layout = Layout(real, vectors())
-        batch = min(batch_size, len(data))
+        batch = batch_size
         self.threads = max(1, min(threads, batch)) if self.layout.kind.bits else 1
         self.program = program = lower(graph, params.specs, self.layout, batch, code, self.threads, guard)
         self.packing = Packing(params.specs, graph, self.layout)
@@ -137,11 +139,11 @@ class CompiledEngine:
         self._told = True
         p, at = self.program, lambda array: self._inner(array).ctypes.data
         self._program_arrays = (self._units.ctypes.data, p.code, p.numbers, p.pieces, p.reduced)
-        self._shape = np.zeros(9, np.int64)
+        self._shape = np.zeros(PART + 1, np.int64)
         self._shape[LOSS_AT] = int(np.flatnonzero(p.code[:, OP] == LOSS)[0])
         self._shape[[SPLIT, DRAWS, SUMS]] = p.split, p.draws, p.sums
         self._shape[[LENGTH, OPTIMIZER, THREADS]] = self.packing.length, self._optimizer, self.threads
-        self._base = np.zeros(KEY + 1, np.int64)
+        self._base = np.zeros(BEFORE + 1, np.int64)
         self._base[WORK], self._base[KEY] = self._work.ctypes.data, self._key.ctypes.data
         vectors = (self._params, self._gradient, self._transposed, self._sums, self._zeros)
         self._base[[PARAMS, GRADIENT, TRANSPOSED, SUMS_AT, ZEROS]] = [at(vector) for vector in vectors]
@@ -205,43 +207,46 @@ class CompiledEngine:
 
     def epoch(
         self,
-        data: Any,
-        order: np.ndarray,
+        parts: Iterable[Part],
         batch_size: int,
         rng: np.random.Generator,
         on_step: Callable[[int], None],
         begun: Begun | None = None,
     ) -> tuple[float, float]:
-        """One pass over `data`, its rows in that order: (mean loss over samples, mean gradient norm over steps).
+        """One pass over the parts, as `EagerEngine.epoch`: (mean loss over samples, mean gradient norm over steps).
 
-        As `EagerEngine.epoch`. rng must be of a fresh Philox bit generator, whose key all random numbers come from.
+        rng must be of a fresh Philox bit generator, whose key all random numbers come from.
         """
         self._read_key(rng)
-        if data is not self._data:
-            self._take(data)
-        steps = -(-len(order) // batch_size)
-        history = np.zeros((steps, 2))
-        done = begun.steps if begun else 0
-        if begun:
-            history[:done] = begun.sums
-        while done < steps:
-            count = min(self._part(data.x), steps - done)
-            rows = order[done * batch_size : (done + count) * batch_size]
-            began = time.perf_counter()
-            ended = self._run(rows, batch_size, done, history[done : done + count])
-            self._speed = count / max(time.perf_counter() - began, 1e-9)
-            if ended < count:
-                bad = rows[ended * batch_size : (ended + 1) * batch_size]
-                self._diverged(data, bad, rng, done + ended, history[done + ended])
-            done += count
-            self._at = done, history
-            on_step(done - 1)
+        done, history = (begun.steps, begun.sums) if begun else (0, np.zeros((0, 2)))
+        self._at = done, history
+        before, samples = 0, 0  # steps and rows of the parts that are done
+        for data, order in parts:
+            steps = before - (-len(order) // batch_size)
+            history = _with_room(history, steps)
+            if done < steps and data is not self._data:
+                self._take(data)
+            while done < steps:
+                count = min(self._part(data.x), steps - done)
+                rows = order[(done - before) * batch_size : (done - before + count) * batch_size]
+                began = time.perf_counter()
+                ended = self._run(rows, batch_size, done, history[done : done + count])
+                self._speed = count / max(time.perf_counter() - began, 1e-9)
+                if ended < count:
+                    bad = rows[ended * batch_size : (ended + 1) * batch_size]
+                    self._diverged(data, bad, rng, done + ended, history[done + ended])
+                done += count
+                self._at = done, history
+                on_step(done - 1)
+            before, samples = steps, samples + len(order)
         if not _finite(self._inner(self._params)):
             self._restore()
             raise diverged(self.steps - 1, "the new parameters", "the update was not finite")
-        loss, norm = history.sum(axis=0).tolist()
-        missing = steps * batch_size - len(order)  # rows that the last batch is short of
-        return (loss * batch_size - float(history[-1, 0]) * missing) / len(order), norm / steps
+        if not samples:
+            return 0.0, 0.0
+        loss, norm = history[:before].sum(axis=0).tolist()
+        missing = before * batch_size - samples  # rows that the last batch is short of
+        return (loss * batch_size - float(history[before - 1, 0]) * missing) / samples, norm / before
 
     def _part(self, x: np.ndarray) -> int:
         """How many steps to take in one call."""
@@ -261,14 +266,7 @@ class CompiledEngine:
         self._read = None
         if not self._told:
             self._tell()
-        x, y, weight = self._data.x, self._y, self._weight
-        index, found = rows, self._rows
-        if found is None:
-            # the rows of this part alone are converted, so that other dtypes cost no second copy of the data
-            x = np.ascontiguousarray(x.take(rows, axis=0), self.layout.real)
-            y, weight = y.take(rows, axis=0), None if weight is None else weight.take(rows)
-            index, found = np.arange(len(rows)), (x.ctypes.data, *_addresses(y, weight))
-        index = np.ascontiguousarray(index, np.int64)
+        index, found, read = self._readable_rows(rows)
         shape, base = self._shape, self._base
         shape[BATCH], shape[DRAWN] = batch_size, before * batch_size * self.program.draws
         base[INPUTS], base[TARGETS], base[WEIGHTS] = found
@@ -278,11 +276,21 @@ class CompiledEngine:
         ours = (self._constants, history, self._shares, self._state)
         run = (*self._program_arrays, shape, base, index, pace, *ours, *self._addresses)
         # what the addresses in `base` are of, kept by each thread for as long as it runs
-        keep = (x, y, weight, self._params, self._gradient, self._work)
-        self._call(partial(_in_thread, self._kernel, run, keep))
+        keep = (*read, self._params, self._gradient, self._work)
+        self._call(partial(in_thread, self._kernel, run, keep))
         done = int(self._state[DONE])
         self.steps += done
         return done
+
+    def _readable_rows(self, rows: np.ndarray) -> tuple[np.ndarray, tuple[int, int, int], tuple[Any, ...]]:
+        """Where the kernels find those rows: their index, the addresses that it is into, and the arrays there."""
+        x, y, weight, index, found = self._data.x, self._y, self._weight, rows, self._rows
+        if found is None:
+            # the rows of this part alone are converted, so that other dtypes cost no second copy of the data
+            x = np.ascontiguousarray(x.take(rows, axis=0), self.layout.real)
+            y, weight = y.take(rows, axis=0), None if weight is None else weight.take(rows)
+            index, found = np.arange(len(rows)), (x.ctypes.data, *_addresses(y, weight))
+        return np.ascontiguousarray(index, np.int64), found, (x, y, weight)
 
     def _call(self, run: Callable[[int], None]) -> None:
         """run(0) in this thread and run(1), ... in others, until all have returned."""
@@ -339,21 +347,34 @@ class CompiledEngine:
 
     def _diverged(self, data: Any, rows: np.ndarray, rng: np.random.Generator, step: int, seen: np.ndarray) -> None:
         """Raise DivergenceError for the step of those rows, the epoch's `step`, whose place eager calls find."""
-        to_skip = step * self.program.batch * self.program.draws  # numbers that dropout drew before
-        while to_skip > 0:
-            to_skip -= len(rng.random(min(to_skip, SKIPPED), dtype=np.float32))
-        eager = EagerEngine(self.model, self.loss, self.optimizer, self.regularizer, None, self.params)
-        with np.errstate(all="ignore"):
-            place = eager.place_of_fault(data.take(rows), rng)
+        place = self._place_of_fault(data, rows, rng, step * self.program.batch * self.program.draws)
         bad_loss = self._state[STATUS] == BAD_LOSS
         if bad_loss and self.steps:
             self._restore()
         what = f"the loss became {float(seen[0])}" if bad_loss else f"the gradient's norm became {float(seen[1])}"
         raise diverged(self.steps, place, what)
 
+    def _place_of_fault(self, data: Any, rows: np.ndarray, rng: np.random.Generator, drawn: int) -> str:
+        """Where the step of those rows meets what is not finite. drawn: numbers that dropout drew before it."""
+        while drawn > 0:
+            drawn -= len(rng.random(min(drawn, SKIPPED), dtype=np.float32))
+        eager = EagerEngine(self.model, self.loss, self.optimizer, self.regularizer, None, self.params)
+        with np.errstate(all="ignore"):
+            return eager.place_of_fault(data.take(rows), rng)
 
-def _in_thread(kernel: Any, run: tuple[Any, ...], keep: tuple[Any, ...], thread: int) -> None:
+
+def in_thread(kernel: Any, run: tuple[Any, ...], keep: tuple[Any, ...], thread: int) -> None:
+    """A kernel's run, in this one of its threads. keep: the arrays whose addresses it is given."""
     kernel(*run, thread)
+
+
+def _with_room(history: np.ndarray, steps: int) -> np.ndarray:
+    """The history, longer where it is too short for so many steps: twice as long, so that it is seldom copied."""
+    if steps <= len(history):
+        return history
+    longer = np.zeros((max(steps, 2 * len(history)), 2))
+    longer[: len(history)] = history
+    return longer
 
 
 def _finite(vector: np.ndarray) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
@@ -55,6 +55,7 @@ class TabularEstimator(BaseEstimator):
     """Fitting and predicting, but for what the target is."""
 
     _recipe: ClassVar[Recipe]
+    _keeping: Callable[[int], Mapping[str, Any]] | None = None  # of each member: further options of its `fit`
 
     def __init__(
         self,
@@ -153,8 +154,8 @@ class TabularEstimator(BaseEstimator):
             rows = encoder.encode_fitted(x, table, known, weight, own)
             data = Data(rows, y, None if (weight == weight[0]).all() else weight)
             show = self.progress and i == 0
-            seed = int(seeds[1 + i])
-            member = train(model, data, held[i], loss, metric, recipe, seed, self.engine, stopped.is_set, show)
+            seed, keeping = int(seeds[1 + i]), self._keeping(i) if self._keeping else None
+            member = train(model, data, held[i], loss, metric, recipe, seed, self.engine, stopped.is_set, show, keeping)
             return member, rows[held[i]]
 
         with ThreadPoolExecutor(threads) as pool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +13,7 @@ from handgrad.estimators.tabular.recipe import Recipe
 from handgrad.layers import Linear, Loss, Parameters
 from handgrad.models import Sequential, mlp
 from handgrad.optim import AdamW, CosineLog
-from handgrad.training import History, fit
+from handgrad.training import EpochEnd, History, fit
 
 Metric = Callable[[np.ndarray, np.ndarray, np.ndarray | None], float]  # (scores, y, weight): less is better
 
@@ -85,10 +85,12 @@ def train(
     engine: str,
     stop: Callable[[], bool],
     progress: bool = False,
+    keeping: Mapping[str, Any] | None = None,
 ) -> Member:
     """Train one member on all rows but those held out, up to its best epoch by `metric` of these.
 
-    With none held out, the last epoch's parameters are taken. stop: asked after each epoch.
+    With none held out, the last epoch's parameters are taken. stop: asked after each epoch; what is cut off so is of no
+    use, but to the checkpoints there are. keeping: further options of `fit`, such as these.
     """
     rng = np.random.default_rng(seed)
     taken = np.delete(np.arange(len(data.x)), held)
@@ -99,6 +101,12 @@ def train(
     def held_metric(scores: np.ndarray, y: np.ndarray) -> float:
         return metric(scores, y, unseen[2])
 
+    def end(_: EpochEnd) -> None:
+        if stop():
+            raise KeyboardInterrupt  # not as a callback would, by True: checkpoints keep that it was its end
+
+    kept = dict(keeping or {})
+    callbacks = [*kept.pop("callbacks", ()), end]
     validated: dict[str, Any] = {}
     if len(held):
         validated = {
@@ -119,9 +127,10 @@ def train(
             params=first_values(model, sample, rng),
             engine=engine,
             threads=1,
-            callbacks=[lambda _: stop()],
+            callbacks=callbacks,
             progress=progress,
             **validated,
+            **kept,
         )
     except DivergenceError as error:
         result = error.result

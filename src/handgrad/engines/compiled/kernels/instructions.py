@@ -14,6 +14,8 @@ from handgrad.engines.compiled.kernels.elementwise import IDENTITY, RELU, elemen
 from handgrad.engines.compiled.kernels.memory import pointer, prefetch
 from handgrad.engines.compiled.kernels.options import INLINE, INNER
 from handgrad.engines.compiled.kernels.program import (
+    BEFORE,
+    ELSEWHERE,
     GRADIENT,
     INPUTS,
     KEY,
@@ -91,10 +93,10 @@ def forward(real: Any, kind: Vectors) -> Any:
                 softmax(kernels, a, out, n, stride, distance, first, last, number[0])
                 continue
             if op == p.DROP:
-                key = keys(base[KEY])
+                key, start = keys(base[KEY]), drawn + (m + base[ELSEWHERE]) * fields[p.DRAW] + base[BEFORE] * n
                 for i in range(first, last):
                     for q in range(0, n, stride):
-                        drawn_number = drawn + m * fields[p.DRAW] + i * n + q
+                        drawn_number = start + i * n + q
                         place = local + (q // stride * distance + i * stride) * size
                         keep(kernels, drawn_number, min(stride, n - q), key[0], key[1], number[0], number[1], place)
             if op == p.LINEAR or op == p.GATED:

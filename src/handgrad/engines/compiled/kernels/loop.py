@@ -17,8 +17,10 @@ from handgrad.engines.compiled.kernels.program import GRADIENT, PARAMS, SUMS_AT
 from handgrad.engines.compiled.kernels.vectors import Vectors
 
 # What a run is told, `shape`: instructions up to the loss and up to those by columns, samples a batch, random numbers
-# a sample draws, those drawn before the first step, numbers of a thread's sums, parameters, which optimizer, threads.
-LOSS_AT, SPLIT, BATCH, DRAWS, DRAWN, SUMS, LENGTH, OPTIMIZER, THREADS = range(9)
+# a sample draws, those drawn before the first step, numbers of a thread's sums, parameters, which optimizer, threads,
+# which part of a step to do.
+LOSS_AT, SPLIT, BATCH, DRAWS, DRAWN, SUMS, LENGTH, OPTIMIZER, THREADS, PART = range(10)
+WHOLE, UP_TO_GRADIENT, FROM_GRADIENT = range(3)  # of a step: between the last two the gradient may be summed up
 # What it tells, `state`: steps done, and why it ended.
 DONE, STATUS = range(2)
 GOOD, BAD_LOSS, BAD_NORM = range(3)
@@ -111,6 +113,7 @@ def _train(real: Any, kind: Vectors) -> Any:
         """
         loss_at, split, batch, threads = shape[LOSS_AT], shape[SPLIT], shape[BATCH], shape[THREADS]
         sums, length, strength, clip = shape[SUMS], shape[LENGTH], constants[PENALTY], constants[CLIP]
+        part_of_step = shape[PART]
         # where nothing needs the norm before the update, that takes it on its way, and is taken back when it is bad
         with_norm = single and clip == 0 and strength == 0
         wide()
@@ -118,55 +121,60 @@ def _train(real: Any, kind: Vectors) -> Any:
         code_at, numbers_at, base_at = code.ctypes.data, numbers.ctypes.data, base.ctypes.data
         own_sums = base[SUMS_AT] + thread * sums * size
         for s in range(len(pace)):
-            m = min(batch, len(order) - s * batch)
-            index = order.ctypes.data + s * batch * 8
-            units = (m + short - 1) // short  # whole short tiles to each thread
-            begin, end = min(m, units * thread // threads * short), min(m, units * (thread + 1) // threads * short)
-            cleared = at(own_sums)
-            for i in range(sums):
-                cleared[i] = zero
-            drawn = shape[DRAWN] + s * batch * shape[DRAWS]
-            loss = 0.0
-            # up to the loss; what else works by rows; what works by columns
-            for phase in range(3):
-                if phase == 0:
-                    run_forward(kernels, kernels, code_at, numbers_at, 0, loss_at, base_at, index, m, begin, end, drawn)
-                at_first = loss_at + phase if phase < 2 else split
-                until = loss_at + 1 if phase == 0 else (split if phase == 1 else len(code))
-                part = run_backward(
-                    kernels,
-                    *(kernels, code_at, numbers_at, at_first, until, base_at, index),
-                    *(m, begin, end, own_sums, thread, threads),
-                )
-                if phase == 0:
-                    loss = part / m
-                    if strength > 0:
-                        loss += penalty_of(pieces, base[PARAMS], strength, thread, threads)
-                    shares[thread, 0] = loss
-                if phase == (0 if threads == 1 else 1):  # before the first weight's gradient is written
-                    if not wait(sync, threads):
-                        flush(before)
-                        return
-                    loss = 0.0
-                    for t in range(threads):
-                        loss += shares[t, 0]
-                    if thread == 0:
-                        history[s, 0] = loss
-                    if not abs(loss) <= largest:
+            if part_of_step != FROM_GRADIENT:
+                m = min(batch, len(order) - s * batch)
+                index = order.ctypes.data + s * batch * 8
+                units = (m + short - 1) // short  # whole short tiles to each thread
+                begin, end = min(m, units * thread // threads * short), min(m, units * (thread + 1) // threads * short)
+                cleared = at(own_sums)
+                for i in range(sums):
+                    cleared[i] = zero
+                drawn = shape[DRAWN] + s * batch * shape[DRAWS]
+                loss = 0.0
+                # up to the loss; what else works by rows; what works by columns
+                for phase in range(3):
+                    if phase == 0:
+                        run_forward(
+                            kernels, kernels, code_at, numbers_at, 0, loss_at, base_at, index, m, begin, end, drawn
+                        )
+                    at_first = loss_at + phase if phase < 2 else split
+                    until = loss_at + 1 if phase == 0 else (split if phase == 1 else len(code))
+                    part = run_backward(
+                        kernels,
+                        *(kernels, code_at, numbers_at, at_first, until, base_at, index),
+                        *(m, begin, end, own_sums, thread, threads),
+                    )
+                    if phase == 0:
+                        loss = part / m
+                        if strength > 0:
+                            loss += penalty_of(pieces, base[PARAMS], strength, thread, threads)
+                        shares[thread, 0] = loss
+                    if phase == (0 if threads == 1 else 1):  # before the first weight's gradient is written
+                        if not wait(sync, threads):
+                            flush(before)
+                            return
+                        loss = 0.0
+                        for t in range(threads):
+                            loss += shares[t, 0]
                         if thread == 0:
-                            state[STATUS] = BAD_LOSS
-                        flush(before)
-                        return
-            for c in range(thread, len(reduced), threads):
-                target, source = at(base[GRADIENT] + reduced[c, 1] * size), at(base[SUMS_AT] + reduced[c, 0] * size)
-                for i in range(reduced[c, 2]):
-                    target[i] = source[i]
-                for t in range(1, threads):
+                            history[s, 0] = loss
+                        if not abs(loss) <= largest:
+                            if thread == 0:
+                                state[STATUS] = BAD_LOSS
+                            flush(before)
+                            return
+                for c in range(thread, len(reduced), threads):
+                    target, source = at(base[GRADIENT] + reduced[c, 1] * size), at(base[SUMS_AT] + reduced[c, 0] * size)
                     for i in range(reduced[c, 2]):
-                        target[i] += source[t * sums + i]
-            if not wait(sync, threads):
-                flush(before)
-                return
+                        target[i] = source[i]
+                    for t in range(1, threads):
+                        for i in range(reduced[c, 2]):
+                            target[i] += source[t * sums + i]
+                if not wait(sync, threads):
+                    flush(before)
+                    return
+                if part_of_step == UP_TO_GRADIENT:
+                    continue
             scale = 1.0
             if not with_norm:
                 squared = norm_of(pieces, base[PARAMS], base[GRADIENT], strength, thread, threads)

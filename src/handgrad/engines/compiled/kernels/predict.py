@@ -13,7 +13,7 @@ from handgrad.engines.compiled.kernels.calls import call
 from handgrad.engines.compiled.kernels.elementwise import RELU
 from handgrad.engines.compiled.kernels.memory import pointer
 from handgrad.engines.compiled.kernels.options import INNER
-from handgrad.engines.compiled.kernels.program import INPUTS, KEY, PARAMS, WORK, ZEROS
+from handgrad.engines.compiled.kernels.program import BEFORE, INPUTS, PARAMS, WORK, ZEROS
 from handgrad.engines.compiled.kernels.single import product
 from handgrad.engines.compiled.kernels.vectors import LINE, Vectors, vectors
 
@@ -57,7 +57,7 @@ def _predict(real: Any, kind: Vectors) -> Any:
         """
         batch, n_in, n_out, packed = shape[BATCH], shape[N_IN], shape[N_OUT], shape[PACKED] != 0
         index = shape.ctypes.data + INDEX * 8
-        base = np.zeros(KEY + 1, np.int64)  # in use up to the end, as the loop comes back to it
+        base = np.zeros(BEFORE + 1, np.int64)  # in use up to the end, as the loop comes back to it
         work = (room.ctypes.data + LINE - 1) // LINE * LINE
         base[WORK], base[PARAMS], base[ZEROS] = work, params.ctypes.data, zeros.ctypes.data
         for start in range(0, len(x), batch):

@@ -30,8 +30,9 @@ import numpy as np
     SOFTMAX_BACK,  # C = the gradient by the input, from A; B: the probabilities
 ) = range(18)
 
-# Addresses that a run is given, in this order.
-WORK, PARAMS, GRADIENT, TRANSPOSED, SUMS_AT, ZEROS, INPUTS, TARGETS, WEIGHTS, KEY = range(10)
+# Addresses that a run is given, in this order, and, where other processes do the rest of a batch, how many rows of it
+# they have, and how many of those come before this one's: for the numbers that dropout draws.
+WORK, PARAMS, GRADIENT, TRANSPOSED, SUMS_AT, ZEROS, INPUTS, TARGETS, WEIGHTS, KEY, ELSEWHERE, BEFORE = range(12)
 
 OP, A, B, C, D, N, K, WEIGHT, BIAS, SUMS, MODE, ADD, DRAW, GATE_WEIGHT, GATE_BIAS = range(15)
 FIELDS = 15

@@ -1,0 +1,111 @@
+"""Runs of MLflow, by its own client."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from handgrad.errors import DTypeError
+from handgrad.formats.extras import extra
+from handgrad.training.callbacks.log import Log, numbers
+from handgrad.training.fit import EpochEnd
+from handgrad.training.history import Result
+
+ENDED = {"interrupted": "KILLED", "terminated": "KILLED", "diverged": "FAILED", "failed": "FAILED"}  # else FINISHED
+MOST = 6000  # characters of a parameter's value that MLflow keeps
+
+
+class MLflow(Log):
+    """A callback that logs each column of the history as a metric of a run of MLflow, with the epoch as its step.
+
+    uri: of the tracking server, or what else MLflow takes; by default what MLFLOW_TRACKING_URI says. experiment: made
+    where there is none of that name. name: of the run; MLflow makes one up. params: what to keep as its parameters.
+
+    A training that is resumed from a checkpoint goes on in the same run, each point once. Where the server is lost
+    during the training, that goes on without it, with a LogWarning. Needs `pip install 'handgrad[mlflow]'`.
+    """
+
+    def __init__(
+        self,
+        uri: str | None = None,
+        *,
+        experiment: str = "handgrad",
+        name: str | None = None,
+        params: Mapping[str, Any] | None = None,
+    ):
+        for argument, value in (("uri", uri), ("experiment", experiment), ("name", name)):
+            if not isinstance(value, str) and (value is not None or argument == "experiment"):
+                raise DTypeError(f"{argument} must be text, got {value!r}")
+        self._client = extra("mlflow", "MLflow").MlflowClient(tracking_uri=uri)
+        self._entities = extra("mlflow.entities", "MLflow")
+        self.experiment, self.name, self.params = experiment, name, dict(params or {})
+        self.run_id: str | None = None  # when it has one
+        self._known: int | None = None  # epochs that the run has already
+        self._epoch = 0
+
+    def __call__(self, end: EpochEnd) -> None:
+        self._epoch = end.row["epoch"]
+        if self._known is None:  # before the first, what is wrong with the server is worth an error
+            self._known = self._logged() if self.run_id else 0
+            self.start()
+        if self._epoch > self._known:
+            self.attempt(self.scores, numbers(end.row))
+
+    def state(self) -> dict[str, Any]:
+        """Which run it is, which is made where there is none yet."""
+        return {"run_id": self.start()}
+
+    def resume(self, state: Mapping[str, Any]) -> None:
+        """Go on in that run."""
+        self.run_id = str(state["run_id"])
+        self._client.update_run(self.run_id, status="RUNNING")
+
+    def check(self) -> None:
+        """See that the server answers, and has the experiment. Raises what MLflow does where it does not."""
+        self._experiment()
+
+    def start(self) -> str:
+        """The run's id. The run is made when it is first asked for."""
+        if self.run_id is None:
+            self.run_id = self._client.create_run(self._experiment(), run_name=self.name).info.run_id
+            given = [self._entities.Param(name, str(value)[:MOST]) for name, value in self.params.items()]
+            self._client.log_batch(self.run_id, params=given)
+        return self.run_id
+
+    def end(self, result: Result) -> None:
+        """`fit` has ended, and the run with it: finished, failed where it diverged, killed where it was cut off."""
+        self._epoch = len(result.history)
+        self.attempt(self.scores, {"best_epoch": result.best_epoch})
+        self.attempt(self.terminate, ENDED.get(result.stopped, "FINISHED"))
+
+    def terminate(self, status: str = "FINISHED") -> None:
+        """The run has ended, with that status of MLflow."""
+        self._client.set_terminated(self.start(), status)
+
+    def scores(self, values: Mapping[str, float]) -> None:
+        """Metrics of the run, at the last epoch."""
+        now = int(1000 * time.time())
+        points = [self._entities.Metric(name, float(value), now, self._epoch) for name, value in values.items()]
+        self._client.log_batch(self.start(), metrics=points)
+
+    def file(self, path: str | os.PathLike[str]) -> None:
+        """Keep a file with the run, such as a model that `handgrad.save` has written."""
+        self._client.log_artifact(self.start(), os.fspath(path))
+
+    def _experiment(self) -> str:
+        """The experiment's id; it is made where there is none."""
+        known = self._client.get_experiment_by_name(self.experiment)
+        if known is None:
+            try:
+                return str(self._client.create_experiment(self.experiment))
+            except Exception:  # another training may have made it meanwhile
+                known = self._client.get_experiment_by_name(self.experiment)
+                if known is None:
+                    raise
+        return str(known.experiment_id)
+
+    def _logged(self) -> int:
+        """The last epoch that the run has a loss of: it may be one more than the checkpoint has."""
+        return max((point.step for point in self._client.get_metric_history(self.run_id, "loss")), default=0)
