@@ -3,8 +3,8 @@ PYTHON ?= python3
 VENV ?= .venv
 # Further requirements for the tests, e.g. EXTRA="torch==2.13.0": their tests then run instead of being skipped.
 EXTRA ?=
-# One process a core, the tests in a browser in one of them; PYTEST="..." passes options on.
-PYTEST ?= -n auto
+# One process a core, each with the tests of whole files, as far as there are some; PYTEST="..." passes options on.
+PYTEST ?= -n auto --dist worksteal
 
 bin := $(VENV)/bin
 # Stamps say what is installed: a venv is made anew for another PYTHON, and added to for another EXTRA.
@@ -36,10 +36,12 @@ SOAK ?= 20
 soak: $(tested)
 	HANDGRAD_SOAK=$(SOAK) $(bin)/python -m pytest $(PYTEST) \
 	  tests/ops/test_hypothesis.py tests/engines/test_value_and_grad.py tests/formats/test_files.py tests/formats/test_onnx_hostile.py \
+	  tests/formats/test_hostile_safetensors.py tests/formats/test_hostile_json.py tests/formats/test_hostile_tables.py \
 	  tests/formats/test_to_onnx.py tests/formats/test_sklearn.py tests/check/test_healthy.py \
 	  tests/engines/compiled/test_any_network.py tests/engines/compiled/test_vectors.py \
 	  tests/training/test_checkpoints_killed.py \
-	  tests/models/graph/test_random.py tests/explain/test_derive.py tests/explain/test_source.py
+	  tests/models/graph/test_random.py tests/explain/test_derive.py tests/explain/test_source.py \
+	  tests/explain/test_derive_pages.py tests/explain/why_zero/test_zeros_in_graphs.py
 
 lint: $(tested)
 	$(bin)/ruff check .

@@ -5,6 +5,7 @@ from . import initializers as initializers
 from . import layers as layers
 from . import ops as ops
 from . import optim as optim
+from . import scale as scale
 from .check import GradientError as GradientError
 from .check import GradientReport as GradientReport
 from .check import check_gradients as check_gradients
@@ -93,5 +94,8 @@ from .training import History as History
 from .training import Predictor as Predictor
 from .training import Privacy as Privacy
 from .training import Result as Result
+from .training import Stream as Stream
 from .training import fit as fit
 from .training import predict as predict
+from .training.callbacks import MLflow as MLflow
+from .training.callbacks import TensorBoard as TensorBoard

@@ -102,7 +102,7 @@ def share(name: str, value: Any) -> float:
 def whole(name: str, value: Any, low: int = 1) -> int:
     """`value` as an int of at least `low`."""
     if isinstance(value, bool) or not isinstance(value, Integral) or value < low:
-        raise ValueRangeError(f"{name} must be a whole number of at least {low}, got {value!r}")
+        raise ValueRangeError(f"{name} must be a whole number of at least {low}, got {value!r:.200}")
     return int(value)
 
 
@@ -115,7 +115,7 @@ def number(name: str, value: Any, expected: str, fits: Callable[[float], bool]) 
             converted = math.inf
         if fits(converted):
             return converted
-    raise ValueRangeError(f"{name} must be {expected}, got {value!r}")
+    raise ValueRangeError(f"{name} must be {expected}, got {value!r:.200}")
 
 
 def by_name(kind: str, value: Any, table: Mapping[str, T], others: str = "") -> T:

@@ -67,7 +67,8 @@ def test_no_file(refused, tmp_path, flowers):
     refused(
         "train", "flower.csv", "--target", "kind", saying="there is no file 'flower.csv'; did you mean 'flowers.csv'"
     )
-    refused("train", tmp_path, "--target", "kind", saying="is a folder; give one CSV")
+    (tmp_path / "none").mkdir()
+    refused("train", "none", "--target", "kind", saying="the folder 'none' has no table in it")
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """`handgrad train --resume RUN`: a run that was cut off goes on with its own options, or says why it cannot."""
 
 import json
+import shutil
 
 import pytest
 
@@ -34,7 +35,7 @@ def test_a_run_that_the_disk_had_no_room_for_goes_on(handgrad, cut_off, flowers,
     assert (whole / "model.safetensors").read_bytes() == (cut_off / "model.safetensors").read_bytes()
     first, second = (json.loads((folder / "config.json").read_text()) for folder in (whole, cut_off))
     for config in (first, second):
-        del config["seconds"]
+        del config["seconds"], config["started"]
     assert first == second
 
 
@@ -88,6 +89,66 @@ def test_other_data_are_refused(cut_off, refused, flowers):
     refused("train", "--resume", "flowers-1", saying="of another training: the values of data are others")
 
 
+def test_until_it_is_complete_its_config_says_what_it_is(cut_off):
+    config = json.loads((cut_off / "config.json").read_text())
+    assert config["seed"] == 0
+    assert {"handgrad", "numpy", "python"} <= set(config["versions"])
+    assert (config["task"], config["target"]) == ("classification", "kind")
+
+
+def test_it_began_when_it_did(handgrad, cut_off):
+    path = cut_off / "config.json"
+    config = json.loads(path.read_text())
+    path.write_text(json.dumps(config | {"started": "2020-02-02T02:02:02+00:00"}))
+    handgrad("train", "--resume", "flowers-1", "--quiet")
+    assert json.loads(path.read_text())["started"] == "2020-02-02T02:02:02+00:00"
+
+
+def test_a_run_that_is_removed_while_it_is_trained(handgrad, flowers, monkeypatch, tmp_path):
+    def remove(*args, **kwargs):
+        shutil.rmtree(tmp_path / "runs/flowers-1")
+        raise OSError(2, "No such file or directory", "x")
+
+    monkeypatch.setattr("handgrad.cli.plain.save", remove)
+    ran = handgrad("train", flowers, "--target", "kind", *QUICK)
+    assert (ran.code, ran.err) == (
+        1,
+        "error: the run's folder 'runs/flowers-1' has been removed while it was trained\n",
+    )
+
+
+@pytest.fixture
+def no_memory(monkeypatch):
+    """The first epoch is done, where that is said, and then there is no memory for a step."""
+
+    def fail(epochs):
+        def fit(*args, callbacks, **kwargs):
+            for epoch in range(1, 1 + epochs):
+                for callback in callbacks:
+                    callback(hg.EpochEnd({"epoch": epoch, "loss": 1.0}, None, None))
+            raise hg.errors.OutOfMemoryError(
+                "out of memory: a step of batch_size=64 needs 9 GB; batch_size=32 would fit"
+            )
+
+        monkeypatch.setattr("handgrad.cli.plain.fit", fit)
+
+    return fail
+
+
+def test_no_memory_for_the_first_step(no_memory, refused, flowers):
+    no_memory(0)
+    said = "^error: out of memory: --batch-size 64 needs 9 GB; --batch-size 32 would fit; nothing was written$"
+    refused("train", flowers, "--target", "kind", *QUICK, saying=said)
+
+
+def test_no_memory_for_a_later_step(no_memory, handgrad, flowers, tmp_path):
+    no_memory(1)
+    ran = handgrad("train", flowers, "--target", "kind", *QUICK)
+    assert ran.code == 1
+    assert ran.err.endswith("--batch-size 32 would fit; to go on: handgrad train --resume flowers-1\n")
+    assert (tmp_path / "runs/flowers-1/history.jsonl").exists()
+
+
 def test_the_table_is_gone(cut_off, refused, flowers):
     flowers.unlink()
     refused("train", "--resume", "flowers-1", saying=r"flowers\.csv")
@@ -136,11 +197,6 @@ def test_a_damaged_checkpoint_is_a_note(handgrad, cut_off):
 def test_how_often_is_checked(refused, flowers):
     said = "--checkpoint must be a number of epochs, or text such as '500 steps', .*, got 'often'"
     refused("train", flowers, "--target", "kind", "--checkpoint", "often", saying=said, code=2)
-
-
-def test_an_ensemble_keeps_no_checkpoints(refused, flowers):
-    said = "--preset tabular does not take --checkpoint"
-    refused("train", flowers, "--target", "kind", "--preset", "tabular", "--checkpoint", 1, saying=said, code=2)
 
 
 def test_a_training_that_diverges_leaves_nothing(refused, flowers):

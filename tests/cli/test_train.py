@@ -13,7 +13,7 @@ from sklearn.datasets import load_diabetes
 import handgrad as hg
 from handgrad.cli import targets
 from handgrad.cli.columns import Features
-from handgrad.cli.tables import read_table
+from handgrad.cli.sources import read_table
 from handgrad.formats import load
 
 QUICK = ("--epochs", 6, "--hidden", "16", "--quiet")

@@ -86,6 +86,10 @@ def test_a_report_beside_the_model(handgrad, flowers, tmp_path, more):
     assert np.trace(counts) / counts.sum() == pytest.approx(own["accuracy"])
     assert report["metrics"] == own
     assert document["title"] == "kind of flowers.csv"
+    labels = [frame["label"] for frame in document["variants"][0]["frames"]]
+    if not more:
+        best = config["best_epoch"]
+        assert labels == [*(f"epoch {epoch}" for epoch in range(1, best)), f"epoch {best}, kept"]
     again = handgrad("view", "flowers-1", "--no-browser")
     assert again.code == 0
     if more:

@@ -4,13 +4,33 @@ from __future__ import annotations
 
 import signal
 import sys
-from enum import StrEnum
-from typing import Annotated, Any
+from pathlib import Path
+from typing import Annotated
 
 import typer
 
-from handgrad.cli.faults import UsageError, explained
-from handgrad.cli.options import Options, Plain, Tabular, options_of
+from handgrad.cli.arguments import (
+    DATA,
+    MODEL,
+    OUTPUT,
+    TABLES,
+    TRAINING,
+    Debug,
+    DType,
+    Order,
+    Preset,
+    Runs,
+    SkipBadRows,
+    Sql,
+    TableName,
+    TaskName,
+    option,
+    preset_option,
+)
+from handgrad.cli.data import Data
+from handgrad.cli.faults import Unfinished, UsageError, explained
+from handgrad.cli.options import Options, options_of
+from handgrad.cli.tune.app import tune
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -19,31 +39,6 @@ app = typer.Typer(
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-
-TABLES = "CSV, TSV, Parquet or JSON lines"
-DATA, MODEL, TRAINING, OUTPUT = "Data", "Model", "Training", "Output"
-
-
-class TaskName(StrEnum):
-    """What the target is."""
-
-    auto = "auto"
-    classification = "classification"
-    regression = "regression"
-
-
-class Preset(StrEnum):
-    """What is trained."""
-
-    plain = "plain"
-    tabular = "tabular"
-
-
-class DType(StrEnum):
-    """The precision of the parameters."""
-
-    float32 = "float32"
-    float64 = "float64"
 
 
 def _version(wanted: bool) -> None:
@@ -66,89 +61,92 @@ def handgrad(
     """
 
 
-Runs = Annotated[str, typer.Option(metavar="DIR", help="The folder of the runs.", rich_help_panel=OUTPUT)]
-Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.", rich_help_panel=OUTPUT)]
-
-
-def _option(panel: str, help_text: str, *names: str, **settings: Any) -> Any:
-    return typer.Option(*names, help=help_text, rich_help_panel=panel, **settings)
-
-
-def _preset_option(name: str, panel: str, help_text: str, **settings: Any) -> Any:
-    """One that is left to the preset where it is not given; the help shows what the plain one takes."""
-    default = getattr(Plain(), name)
-    shown = ",".join(map(str, default)) if isinstance(default, tuple) else str(default)
-    only = "" if hasattr(Tabular(), name) else " only"
-    return _option(panel, f"{help_text} [dim]\\[plain{only}: {shown}][/dim]", **settings)
-
-
 @app.command()
 def train(
     context: typer.Context,
     data: Annotated[
         str | None, typer.Argument(metavar="[DATA]", help=f"A table: {TABLES}. Left out: scikit-learn's digits.")
     ] = None,
-    target: Annotated[str | None, _option(DATA, "The column to predict.", metavar="COLUMN")] = None,
-    task: Annotated[TaskName, _option(DATA, "What the target is; auto looks at its values.")] = TaskName.auto,
-    ignore: Annotated[list[str] | None, _option(DATA, "A column to leave out; repeatable.", metavar="COLUMN")] = None,
-    test: Annotated[float, _option(DATA, "The share of the rows to test on.")] = Options.test,
+    target: Annotated[str | None, option(DATA, "The column to predict.", metavar="COLUMN")] = None,
+    task: Annotated[TaskName, option(DATA, "What the target is; auto looks at its values.")] = TaskName.auto,
+    ignore: Annotated[list[str] | None, option(DATA, "A column to leave out; repeatable.", metavar="COLUMN")] = None,
+    text: Annotated[
+        list[str] | None,
+        option(DATA, "A column to take as text, also where it looks like numbers; repeatable.", metavar="COLUMN"),
+    ] = None,
+    table: TableName = None,
+    sql: Sql = None,
+    stream: Annotated[
+        bool | None,
+        option(DATA, "Read the table anew for each epoch, or hold it in memory. [dim]\\[by its size][/dim]"),
+    ] = None,
+    skip_bad_rows: SkipBadRows = False,
+    test: Annotated[float, option(DATA, "The share of the rows to test on.")] = Options.test,
     validation: Annotated[
-        float | None, _preset_option("validation", DATA, "The share of the rest to choose the best epoch by.")
+        float | None, preset_option("validation", DATA, "The share of the rest to choose the best epoch by.")
     ] = None,
     preset: Annotated[
-        Preset, _option(MODEL, "plain: one network, to your options. tabular: an ensemble, tuned for tables.")
+        Preset, option(MODEL, "plain: one network, to your options. tabular: an ensemble, tuned for tables.")
     ] = Preset.plain,
     ensemble: Annotated[
-        int | None, _option(MODEL, "Networks to train. [dim]\\[tabular only][/dim]", metavar="N", min=1)
+        int | None, option(MODEL, "Networks to train. [dim]\\[tabular only][/dim]", metavar="N", min=1)
     ] = None,
     hidden: Annotated[
         str | None,
-        _preset_option("hidden", MODEL, "Widths of the hidden layers, or 0 for none.", metavar="N,N"),
+        preset_option("hidden", MODEL, "Widths of the hidden layers, or 0 for none.", metavar="N,N"),
     ] = None,
     activation: Annotated[
-        str | None, _preset_option("activation", MODEL, "relu, gelu, swish, tanh, swiglu, ...", metavar="NAME")
+        str | None, preset_option("activation", MODEL, "relu, gelu, swish, tanh, swiglu, ...", metavar="NAME")
     ] = None,
-    dropout: Annotated[
-        float | None, _preset_option("dropout", MODEL, "The share of units dropped in training.")
-    ] = None,
-    dtype: Annotated[DType | None, _preset_option("dtype", MODEL, "The precision.")] = None,
+    dropout: Annotated[float | None, preset_option("dropout", MODEL, "The share of units dropped in training.")] = None,
+    dtype: Annotated[DType | None, preset_option("dtype", MODEL, "The precision.")] = None,
     optimizer: Annotated[
         str | None,
-        _preset_option("optimizer", TRAINING, "sgd, momentum, nesterov, rmsprop, adam, adamw.", metavar="NAME"),
+        preset_option("optimizer", TRAINING, "sgd, momentum, nesterov, rmsprop, adam, adamw.", metavar="NAME"),
     ] = None,
     learning_rate: Annotated[
         float | None,
-        _option(TRAINING, "The schedule's highest rate; by default the optimizer's, or the preset's."),
+        option(TRAINING, "The schedule's highest rate; by default the optimizer's, or the preset's."),
     ] = None,
-    batch_size: Annotated[int | None, _preset_option("batch_size", TRAINING, "Rows a step.", min=1)] = None,
+    batch_size: Annotated[int | None, preset_option("batch_size", TRAINING, "Rows a step.", min=1)] = None,
     epochs: Annotated[
-        int | None, _preset_option("epochs", TRAINING, "Passes over the training part, at most.", min=1)
+        int | None, preset_option("epochs", TRAINING, "Passes over the training part, at most.", min=1)
     ] = None,
     patience: Annotated[
         int | None,
-        _preset_option("patience", TRAINING, "Epochs without a better validation loss before it stops.", min=1),
+        preset_option("patience", TRAINING, "Epochs without a better validation loss before it stops.", min=1),
     ] = None,
     l2: Annotated[
-        float | None, _preset_option("l2", TRAINING, "The strength of the penalty on squared weights.")
+        float | None, preset_option("l2", TRAINING, "The strength of the penalty on squared weights.")
     ] = None,
     label_smoothing: Annotated[
-        float | None, _preset_option("label_smoothing", TRAINING, "The share of each label spread over all classes.")
+        float | None, preset_option("label_smoothing", TRAINING, "The share of each label spread over all classes.")
     ] = None,
     checkpoint: Annotated[
         str | None,
-        _preset_option("checkpoint", TRAINING, "How often to keep it for --resume: 30 seconds, 500 steps, 2 epochs."),
+        preset_option("checkpoint", TRAINING, "How often to keep it for --resume: 30 seconds, 500 steps, 2 epochs."),
     ] = None,
-    seed: Annotated[int, _option(TRAINING, "Decides the parts, the first values and the order.", min=0)] = Options.seed,
-    name: Annotated[str | None, _option(OUTPUT, "The run's name; by default numbered, as digits-1.")] = None,
+    workers: Annotated[
+        int | None, preset_option("workers", TRAINING, "Processes that share each batch, on Ray.", metavar="N", min=1)
+    ] = None,
+    address: Annotated[
+        str | None, option(TRAINING, "The Ray cluster, such as 10.0.0.1:6379; else this machine.", metavar="HOST:PORT")
+    ] = None,
+    seed: Annotated[int, option(TRAINING, "Decides the parts, the first values and the order.", min=0)] = Options.seed,
+    name: Annotated[str | None, option(OUTPUT, "The run's name; by default numbered, as digits-1.")] = None,
     runs: Runs = "runs",
     resume: Annotated[
-        str | None, _option(OUTPUT, "Go on with a run that was cut off, with its own options.", metavar="RUN")
+        str | None, option(OUTPUT, "Go on with a run that was cut off, with its own options.", metavar="RUN")
     ] = None,
+    tensorboard: Annotated[
+        str | None, option(OUTPUT, "Write event files for TensorBoard into DIR/NAME too.", metavar="DIR")
+    ] = None,
+    mlflow: Annotated[str | None, option(OUTPUT, "Log to a run of the MLflow server there too.", metavar="URI")] = None,
     report: Annotated[
-        bool, _option(OUTPUT, "Write report.html beside the model: curves, errors, gradients.", "--report")
+        bool, option(OUTPUT, "Write report.html beside the model: curves, errors, gradients.", "--report")
     ] = False,
-    quiet: Annotated[bool, _option(OUTPUT, "Print the run's folder alone.", "--quiet", "-q")] = False,
-    progress: Annotated[bool, _option(OUTPUT, "Show a progress bar on a terminal.")] = True,
+    quiet: Annotated[bool, option(OUTPUT, "Print the run's folder alone.", "--quiet", "-q")] = False,
+    progress: Annotated[bool, option(OUTPUT, "Show a progress bar on a terminal.")] = True,
     debug: Debug = False,
 ) -> None:
     """Train a network on a table, test it, prove its gradients, and keep it as a run.
@@ -172,6 +170,11 @@ def train(
             target=target,
             task=task.value,
             ignore=tuple(ignore or ()),
+            text=tuple(text or ()),
+            table=table,
+            sql=sql,
+            stream=stream,
+            skip_bad_rows=skip_bad_rows,
             test=test,
             validation=validation,
             ensemble=ensemble,
@@ -187,9 +190,13 @@ def train(
             l2=l2,
             label_smoothing=label_smoothing,
             checkpoint=checkpoint,
+            workers=workers,
+            address=address,
             seed=seed,
             name=name,
             runs=runs,
+            tensorboard=tensorboard,
+            mlflow=mlflow,
         )
         from handgrad.cli.settings import check_settings
         from handgrad.cli.train import train as run_command
@@ -199,16 +206,47 @@ def train(
             raise typer.Exit(1)
 
 
+app.command()(tune)
+
+
+@app.command(name="runs")
+def list_runs(
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="RUN", help="Runs to compare, up to four; left out: all are listed."),
+    ] = None,
+    sort: Annotated[Order, typer.Option(help="What to list them by.")] = Order.when,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    runs: Runs = "runs",
+    debug: Debug = False,
+) -> None:
+    """List the runs, or say what differs between some of them: options, versions, results, learning curves.
+
+    [dim]handgrad runs[/dim]
+    [dim]handgrad runs digits-1 digits-2[/dim]
+    """
+    with explained(debug):
+        from handgrad.cli import compare
+
+        if names:
+            compare.compare_runs(names, Path(runs), as_json)
+        else:
+            compare.list_runs(Path(runs), sort.value, as_json)
+
+
 @app.command()
 def predict(
     run: Annotated[str, typer.Argument(metavar="RUN", help="A run: its name, its folder or its model file.")],
-    data: Annotated[str, typer.Argument(metavar="DATA", help=f"A table: {TABLES}.")],
+    data: Annotated[str | None, typer.Argument(metavar="[DATA]", help=f"A table: {TABLES}.")] = None,
     output: Annotated[
         str | None, typer.Option(metavar="FILE", help="The CSV file to write; by default it is printed.")
     ] = None,
     probabilities: Annotated[
         bool, typer.Option("--probabilities", help="Add a column for each class with its probability.")
     ] = False,
+    table: TableName = None,
+    sql: Sql = None,
+    skip_bad_rows: SkipBadRows = False,
     runs: Runs = "runs",
     debug: Debug = False,
 ) -> None:
@@ -220,7 +258,9 @@ def predict(
     with explained(debug):
         from handgrad.cli.predict import predict as run_command
 
-        run_command(run, data, output=output, probabilities=probabilities, runs=runs)
+        if data is None and sql is None:
+            raise UsageError("DATA is missing: name the table to predict, or give --sql")
+        run_command(run, Data(data, table, sql, skip_bad_rows), output=output, probabilities=probabilities, runs=runs)
 
 
 @app.command()
@@ -232,6 +272,8 @@ def explain(
             metavar="[DATA]", help=f"A table with the target: {TABLES}. Left out: the one it was tested on."
         ),
     ] = None,
+    table: TableName = None,
+    sql: Sql = None,
     rows: Annotated[int, typer.Option(metavar="N", help="Rows to follow through, drawn at random.", min=1)] = 512,
     out: Annotated[
         str | None, typer.Option(metavar="DIR", help="The folder for the figures; by default the run's own.")
@@ -247,7 +289,7 @@ def explain(
     with explained(debug):
         from handgrad.cli.explain import explain as run_command
 
-        run_command(run, data, rows=rows, out=out, runs=runs)
+        run_command(run, Data(data, table, sql), rows=rows, out=out, runs=runs)
 
 
 @app.command()
@@ -262,6 +304,8 @@ def view(
         ),
     ] = None,
     demo: Annotated[bool, typer.Option("--demo", help="The worked examples, in place of a run.")] = False,
+    table: TableName = None,
+    sql: Sql = None,
     rows: Annotated[int, typer.Option(metavar="N", help="Rows whose values are shown.", min=1)] = 64,
     html: Annotated[
         str | None, typer.Option(metavar="FILE", help="The page to write; by default view.html in the run's folder.")
@@ -280,7 +324,7 @@ def view(
     with explained(debug):
         from handgrad.cli.view import view as run_command
 
-        run_command(run, data, rows=rows, demo=demo, html=html, browser=browser, runs=runs)
+        run_command(run, Data(data, table, sql), rows=rows, demo=demo, html=html, browser=browser, runs=runs)
 
 
 @app.command()
@@ -325,7 +369,7 @@ def _widths(text: str) -> tuple[int, ...]:
 
 
 def _stop(number: int, frame: object) -> None:
-    raise SystemExit(128 + number)  # unlike the signal's own way, this cleans up
+    raise Unfinished("stopped by SIGTERM", 128 + number)  # unlike the signal's own way, this cleans up
 
 
 def main() -> None:

@@ -10,29 +10,23 @@ from __future__ import annotations
 import math
 import shlex
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Self
 
 import numpy as np
 
 from handgrad.cli.faults import InputError
-from handgrad.cli.tables import TRUTH, Column, Table, check_finite, not_a_number
+from handgrad.cli.summaries import Summary
+from handgrad.cli.tables import TRUTH, Column, Table, check_finite, is_number, not_a_number
 from handgrad.formats import FormatError
 
 CLIP = 3.0  # standard deviations
-HUGE = 1e150  # standard deviations: as good as infinite
+HUGE = 1e15  # standard deviations: as good as infinite, and with a square that float32 holds
+LARGE = 1e300  # beyond, the difference of two numbers may overflow
 MOST_LEVELS = 50  # of a text column; rarer values share one column
-MOSTLY_UNIQUE = 0.9  # a text column with more different values than this share of its cells names its rows
 FAR_DAYS = 1e8  # from 1970: the times that microseconds in 64 bits can say
-FEW_ROWS = 20  # below, a column that counts 1, 2, 3, ... may well be a measurement
-
-
-def moments(values: np.ndarray) -> tuple[float, float]:
-    """(mean, standard deviation), without overflow for any finite numbers."""
-    biggest = float(np.abs(values).max())
-    scale = biggest if biggest > 1e100 else 1.0
-    return float((values / scale).mean()) * scale, float((values / scale).std()) * scale
+TILE = 8192  # rows that are encoded at once: their features stay in the processor's cache
 
 
 @dataclass(frozen=True)
@@ -46,39 +40,50 @@ class Number:
     flags_missing: bool
 
     @classmethod
-    def learn(cls, column: Column) -> Self | None:
+    def learn(cls, summary: Summary) -> Self | None:
         """None where all values are equal and none is missing, so that there is nothing to learn from."""
-        present = column.present.astype(float)
-        mean, std = moments(present) if len(present) else (0.0, 0.0)
-        constant = not std > 1e-12 * max(1.0, float(np.abs(present).max(initial=0.0)))
-        if constant and (len(present) == 0 or not column.missing.any()):
+        moments, empty = summary.moments, summary.train_missing > 0
+        if moments.constant and (not moments.count or not empty):
             return None
-        return cls(column.name, column.kind, mean, 1.0 if constant else std, bool(column.missing.any()))
+        return cls(summary.name, summary.kind, moments.mean, 1.0 if moments.constant else moments.std, empty)
 
     @property
     def width(self) -> int:
         return 2 if self.flags_missing else 1
 
-    def encode(self, column: Column) -> np.ndarray:
-        """(rows, width). Raises InputError for text, and for NaN or infinity."""
-        column = self._numeric(column)
-        values = np.where(column.missing, self.mean, column.values.astype(float))
-        with np.errstate(over="ignore"):  # halves, whose difference is finite; what is beyond is held at the bound
-            z = np.clip((values / 2 - self.mean / 2) / (self.std / 2), -HUGE, HUGE)
-        z /= np.hypot(1, z / CLIP)
-        return np.stack([z, column.missing], axis=1) if self.flags_missing else z[:, None]
+    def encode(self, column: Column, rows: slice, out: np.ndarray) -> None:
+        """Into (rows, width), some rows of a column that is `fitting`."""
+        z, scale = column.values[rows].astype(np.float64), 1.0
+        if max(abs(self.mean), self.std) > LARGE:
+            scale = 0.5
+            z *= scale
+        with np.errstate(over="ignore"):  # what is beyond is held at the bound
+            z -= scale * self.mean
+            z /= scale * self.std
+            z = z.astype(out.dtype, copy=False)
+        np.minimum(np.maximum(z, -HUGE, out=z), HUGE, out=z)
+        bend = z * z
+        bend *= CLIP**-2
+        bend += 1
+        z /= np.sqrt(bend, out=bend)
+        missing = column.missing[rows]
+        if column.has_gaps:
+            z[missing] = 0.0
+        out[:, 0] = z
+        if self.flags_missing:
+            out[:, 1] = missing
 
     def raw(self, column: Column) -> np.ndarray:
         """(rows,): numbers, or datetime64 for times, and NaN or NaT where empty. Raises as encode does."""
-        column = self._numeric(column)
+        column = self.fitting(column)
         values = column.values.astype(float)
         if self.kind == "time":
             micro = np.rint(np.clip(values, -FAR_DAYS, FAR_DAYS) * 86400e6).astype(np.int64)
             return np.where(column.missing, np.datetime64("NaT"), micro.astype("datetime64[us]"))
         return np.where(column.missing, np.nan, values)
 
-    def _numeric(self, column: Column) -> Column:
-        """The column, where it holds what it did in training."""
+    def fitting(self, column: Column) -> Column:
+        """The column, where it holds numbers as in training. Raises InputError for text, and for NaN or infinity."""
         if column.kind == "text" and column.missing.all():  # a column of empty cells is text to the reader
             return Column(column.name, "number", np.zeros(len(column.values)), column.missing)
         if column.kind in ("text", "other"):
@@ -88,8 +93,8 @@ class Number:
                 wrong = (place for place, (cell, gone) in enumerate(cells) if not gone and cell.casefold() not in TRUTH)
                 row = next(wrong, row)
             raise InputError(
-                f"column {column.name!r} holds {column.values[row]!r} in row {row + 1} (the first below the header is "
-                f"1), and the model learnt it as {_PLURAL[self.kind]}; correct the cell, or leave it empty"
+                f"column {column.name!r} holds {column.values[row]!r} in {column.at(row)}, "
+                f"and the model learnt it as {_PLURAL[self.kind]}; correct the cell, or leave it empty"
             )
         if (column.kind == "time") != (self.kind == "time"):
             raise InputError(
@@ -109,22 +114,29 @@ class Category:
     has_other: bool
 
     @classmethod
-    def learn(cls, column: Column) -> Self | None:
+    def learn(cls, summary: Summary) -> Self | None:
         """None where all cells are alike. Levels are the most frequent ones, in the order of their names."""
-        counts = Counter(column.present.tolist())
-        if len(counts) + bool(column.missing.any()) < 2:
+        counts, empty = summary.train.counts, summary.train_missing > 0
+        if len(counts) + empty < 2:
             return None
         levels = sorted(sorted(counts, key=lambda level: (-counts[level], level))[:MOST_LEVELS])
-        return cls(column.name, tuple(levels), bool(column.missing.any()), len(counts) > MOST_LEVELS)
+        return cls(summary.name, tuple(levels), empty, len(counts) > MOST_LEVELS)
 
     @property
     def width(self) -> int:
         return len(self.levels) + self.has_empty + self.has_other
 
-    def encode(self, column: Column) -> np.ndarray:
-        """(rows, width); a value not among the levels is "other", and all zeros where training had no others."""
-        place = self._places(column)
-        return (place[:, None] == np.arange(self.width)).astype(float)
+    def fitting(self, column: Column) -> Column:
+        """The column, whatever it holds."""
+        return column
+
+    def encode(self, column: Column, rows: slice, out: np.ndarray) -> None:
+        """Into (rows, width), some rows; a value not among the levels is "other", and all zeros where training had no
+        others."""
+        place = self._places(column.slice(rows.start, rows.stop))
+        out[:] = 0.0
+        known = np.flatnonzero(place >= 0)
+        out[known, place[known]] = 1.0
 
     def raw(self, column: Column) -> np.ndarray:
         """(rows,) objects: the text of each cell, None where it is empty."""
@@ -132,17 +144,23 @@ class Category:
         texts[column.missing] = None
         return texts
 
-    def unseen(self, column: Column, levels: Collection[object] | None = None) -> int:
-        """How many cells hold a value that is not among `levels`; by default the column's own."""
+    def unseen(self, column: Column, levels: Collection[object] | None = None) -> Counter[str]:
+        """The cells that hold a value that is not among `levels`, by default the column's own, by their values."""
         levels = set(self.levels) if levels is None else levels
-        return sum(value not in levels for value in column.texts()[~column.missing].tolist())
+        return Counter({text: many for text, many in column.counts().items() if text not in levels})
 
     def _places(self, column: Column) -> np.ndarray:
-        known = {level: place for place, level in enumerate(self.levels)}
-        empty = len(known) if self.has_empty else -1
-        other = len(known) + self.has_empty if self.has_other else -1
-        cells = zip(column.texts().tolist(), column.missing.tolist(), strict=True)
-        return np.array([empty if gone else known.get(value, other) for value, gone in cells], dtype=np.int64)
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        levels = pa.array(self.levels, pa.large_string())
+        found = pc.index_in(column.strings().cast(pa.large_string()), value_set=levels)
+        place = found.fill_null(-1).to_numpy(zero_copy_only=False)
+        if self.has_other:
+            place = np.where(place < 0, len(self.levels) + self.has_empty, place)
+        if column.missing.any():
+            place = np.where(column.missing, len(self.levels) if self.has_empty else -1, place)
+        return place
 
 
 _PLURAL = {
@@ -153,6 +171,22 @@ _PLURAL = {
     "text": "text",
     "other": "lists or records",
 }
+
+
+@dataclass
+class Unlike:
+    """Rows to predict, and the cells among them that training had none of: unseen values and empty cells, by column."""
+
+    rows: int
+    values: dict[str, Counter[str]]
+    empty: Counter[str]
+
+    def add(self, more: Unlike) -> None:
+        """Take more rows in."""
+        self.rows += more.rows
+        self.empty.update(more.empty)
+        for name, values in more.values.items():
+            self.values.setdefault(name, Counter()).update(values)
 
 
 @dataclass(frozen=True)
@@ -167,26 +201,32 @@ class Features:
 
         Raises InputError where no column is left, or a column of numbers holds NaN or infinity.
         """
+        summaries = []
+        for column in table.columns.values():
+            summaries.append(summary_of(column))
+            summaries[-1].add(column, train)
+        return cls.of(summaries, table.source)
+
+    @classmethod
+    def of(cls, summaries: Iterable[Summary], source: str) -> tuple[Self, list[str]]:
+        """The encoders of columns that were summed up, and notes on those left out. Raises as `learn` does."""
         encoders: list[Number | Category] = []
         constant, naming, counting, other, notes = [], [], [], [], []
-        for name, column in table.columns.items():
-            check_finite(
-                column, f"write it as an empty cell, or leave the column out with --ignore {shlex.quote(name)}"
-            )
-            if column.kind == "other":
-                other.append(name)
-            elif _names_rows(column):
-                naming.append(name)
-            elif _counts_rows(column):
-                counting.append(name)
+        for summary in summaries:
+            if summary.kind == "other":
+                other.append(summary.name)
+            elif summary.names_rows:
+                naming.append(summary.name)
+            elif summary.counts_rows:
+                counting.append(summary.name)
             else:
-                kind = Category if column.kind == "text" else Number
-                encoder = kind.learn(column.take(train))
+                kind: type[Number | Category] = Category if summary.kind == "text" else Number
+                encoder = kind.learn(summary)
                 if encoder is None:
-                    constant.append(name)
+                    constant.append(summary.name)
                 else:
                     encoders.append(encoder)
-                    notes += _looks_numeric(column)
+                    notes += _looks_numeric(summary)
         left_out = [
             (constant, "one value in the training part"),
             (naming, "text that names rows"),
@@ -197,7 +237,7 @@ class Features:
                 notes.append(f"left out, {why}: {', '.join(names[:8])}" + (", ..." if len(names) > 8 else ""))
         if not encoders:
             raise InputError(
-                f"no column of {table.source} is left to learn from"
+                f"no column of {source} is left to learn from"
                 + (f": {'; '.join(notes)}" if notes else "; it has the target alone")
             )
         return cls(tuple(encoders)), notes
@@ -215,10 +255,12 @@ class Features:
         """(rows, width). Raises InputError for a column that is not there or holds something else than it did."""
         self._need(table)
         out = np.empty((table.rows, self.width), dtype)
-        start = 0
-        for column in self.columns:
-            out[:, start : start + column.width] = column.encode(table.columns[column.name])
-            start += column.width
+        columns = [(encoder, encoder.fitting(table.columns[encoder.name])) for encoder in self.columns]
+        for start in range(0, table.rows, TILE):
+            rows, left = slice(start, start + TILE), 0
+            for encoder, column in columns:
+                encoder.encode(column, rows, out[rows, left : left + encoder.width])
+                left += encoder.width
         return out
 
     def raw(self, table: Table) -> dict[str, np.ndarray]:
@@ -234,27 +276,37 @@ class Features:
                 f"{', '.join(missing[:12])}" + (", ..." if len(missing) > 12 else "")
             )
 
-    def notes(
-        self, table: Table, levels: Mapping[str, Collection[object]] | None = None, gap: str = "the mean"
-    ) -> list[str]:
-        """What is unlike the training part in a table to predict: values and empty cells that it did not have.
+    def unlike(self, table: Table, levels: Mapping[str, Collection[object]] | None = None) -> Unlike:
+        """What is unlike the training part in rows to predict: values and empty cells that it did not have.
 
-        levels: the values that columns of text had, by their names, where the model knows more of them. gap: what an
-        empty cell among numbers is taken as.
+        levels: the values that columns of text had, by their names, where the model knows more of them.
         """
-        notes = []
+        values, empty = dict[str, Counter[str]](), Counter[str]()
         for encoder in self.columns:
             column = table.columns[encoder.name]
             if isinstance(encoder, Category):
-                if count := encoder.unseen(column, (levels or {}).get(encoder.name)):
-                    notes.append(f"{encoder.name}: {count} of {table.rows} cells hold a value not seen in training")
+                values[encoder.name] = encoder.unseen(column, (levels or {}).get(encoder.name))
                 flagged = encoder.has_empty
             else:
                 flagged = encoder.flags_missing
             if not flagged and (count := int(column.missing.sum())):
-                taken = "no category" if isinstance(encoder, Category) else gap
+                empty[encoder.name] = count
+        return Unlike(table.rows, values, empty)
+
+    def notes(self, unlike: Unlike, gap: str = "the mean") -> list[str]:
+        """That in words. gap: what an empty cell among numbers is taken as."""
+        notes = []
+        for encoder in self.columns:
+            name, text = encoder.name, isinstance(encoder, Category)
+            if unseen := unlike.values.get(name):
+                shown = f", such as {next(iter(unseen))!r}"
                 notes.append(
-                    f"{encoder.name}: {count} of {table.rows} cells are empty, none was in training; taken as {taken}"
+                    f"{name}: {unseen.total()} of {unlike.rows} cells hold a value not seen in training{shown}"
+                )
+            if count := unlike.empty[name]:
+                notes.append(
+                    f"{name}: {count} of {unlike.rows} cells are empty, none was in training; "
+                    f"taken as {'no category' if text else gap}"
                 )
         return notes
 
@@ -277,7 +329,7 @@ class Features:
                 columns.append(kind(**given))
             return cls(tuple(columns))
         except (KeyError, TypeError, AttributeError) as error:
-            raise FormatError(f"the model's preprocessing can't be read: {error!r}") from None
+            raise FormatError(f"the model's preprocessing can't be read: {error!r:.200}") from None
 
 
 # what a field of that type is in JSON
@@ -289,29 +341,19 @@ _PLAIN: dict[Any, Callable[[Any], bool]] = {
 }
 
 
-def _names_rows(column: Column) -> bool:
-    """Whether a text column has a value of its own for nearly every row, as an id or a name does."""
-    if column.kind != "text":
-        return False
-    present = column.present.tolist()
-    return len(present) > 1 and len(set(present)) > MOSTLY_UNIQUE * len(present)
+def summary_of(column: Column) -> Summary:
+    """An empty summary of a column that is to be a feature."""
+    way_out = f"write it as an empty cell, or leave the column out with --ignore {shlex.quote(column.name)}"
+    return Summary(column, way_out)
 
 
-def _counts_rows(column: Column) -> bool:
-    """Whether a column is k, k + 1, k + 2, ...: the number of the row, which would tell a sorted table's target."""
-    if column.kind != "integer" or len(column.values) < FEW_ROWS or column.missing.any():
-        return False
-    return bool(np.all(np.diff(column.values.astype(np.int64)) == 1))
-
-
-def _looks_numeric(column: Column) -> list[str]:
+def _looks_numeric(summary: Summary) -> list[str]:
     """A note where a text column holds numbers but for a few cells: likely a mark for "unknown"."""
-    if column.kind != "text":
-        return []
-    count, row = not_a_number(column)
-    if not 0 < count <= 0.1 * len(column.present):
+    odd = {text: count for text, count in summary.texts.counts.items() if not is_number(text)}
+    count = sum(odd.values())
+    if not 0 < count <= 0.1 * summary.texts.cells:
         return []
     return [
-        f"{column.name} is taken as text: {count} of its cells {'is' if count == 1 else 'are'} no number, "
-        f"such as {column.values[row]!r} in row {row + 1}"
+        f"{summary.name} is taken as text: {count} of its cells {'is' if count == 1 else 'are'} no number, "
+        f"such as {next(iter(odd))!r}"
     ]

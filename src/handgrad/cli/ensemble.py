@@ -17,7 +17,7 @@ from handgrad.cli.columns import Category, Features
 from handgrad.cli.faults import InputError
 from handgrad.cli.memory import check_memory
 from handgrad.cli.options import Tabular
-from handgrad.cli.presets import CHECKED_ROWS, Loaded, Plan, Trained, described, preprocessing
+from handgrad.cli.presets import CHECKED_ROWS, Keeping, Loaded, Plan, Trained, described, preprocessing
 from handgrad.cli.tables import Table
 from handgrad.cli.targets import Classes
 from handgrad.cli.tasks import Task
@@ -100,7 +100,8 @@ def load(path: Path) -> Loaded:
         features,
         target,
         lambda table: _scores(estimator, features, table),
-        lambda table: features.notes(table, levels, "the median"),
+        lambda table: features.unlike(table, levels),
+        lambda unlike: features.notes(unlike, "the median"),
     )
 
 
@@ -140,18 +141,21 @@ def _scores(estimator: Any, features: Features, table: Table) -> np.ndarray:
 
 
 def _train(
-    estimator: Any, recipe: Recipe, frame: Frame, options: Tabular, task: Task, progress: bool, _: Path | None
+    estimator: Any, recipe: Recipe, frame: Frame, options: Tabular, task: Task, progress: bool, keeping: Keeping
 ) -> Trained:
     classifies = isinstance(task.target, Classes)
     loss: Loss = CrossEntropy(recipe.label_smoothing) if classifies else SquaredError()
     y = task.train[1] if classifies else task.train[1][:, 0]
+    estimator._keeping = lambda i: {
+        "callbacks": keeping.callbacks(i + 1),
+        "checkpoint": keeping.checkpoints / f"member-{i + 1}",
+        "every": options.checkpoint,
+        "resume": True,
+    }
     start = time.perf_counter()
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ConvergenceWarning)  # said below, in the command's words
-            estimator.set_params(progress=progress).fit(frame, y)
-    except KeyboardInterrupt:
-        raise KeyboardInterrupt("interrupted; an ensemble is kept when all of its members are trained") from None
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # said below, in the command's words
+        estimator.set_params(progress=progress).fit(frame, y)
     seconds = time.perf_counter() - start
     members = estimator.members_
     best = [member.best_epoch for member in members]

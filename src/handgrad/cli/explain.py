@@ -12,12 +12,14 @@ import numpy as np
 from rich.console import Console
 from rich.text import Text
 
-from handgrad.cli.columns import Category
+from handgrad.cli.data import Data
 from handgrad.cli.faults import InputError
 from handgrad.cli.networks import Networks, open_networks
+from handgrad.cli.predict import to_predict
 from handgrad.cli.report import Report
 from handgrad.cli.runs import find_run
-from handgrad.cli.tables import Table, read_table
+from handgrad.cli.sources import Source, is_there, open_source
+from handgrad.cli.tables import Table, joined
 from handgrad.cli.targets import Classes
 from handgrad.explain.diagnose import Diagnosis, diagnose
 from handgrad.formats import replacing
@@ -25,7 +27,7 @@ from handgrad.formats import replacing
 TEST = "test.csv"  # beside the model, where a run brought its own data
 
 
-def explain(run: str, data: str | None, *, rows: int, out: str | None, runs: str) -> None:
+def explain(run: str, data: Data, *, rows: int, out: str | None, runs: str) -> None:
     """Run the command. Raises HandgradError or OSError, and then leaves every file as it was."""
     console, status = Console(highlight=False), Console(stderr=True)
     report = Report(console, status)
@@ -34,13 +36,13 @@ def explain(run: str, data: str | None, *, rows: int, out: str | None, runs: str
     folder = path.parent if out is None else Path(out)
     if not folder.is_dir():
         raise InputError(f"there is no folder {str(folder)!r} to write the figures to")
-    table_path = path_of_table(data, path.parent, networks.config)
+    data = table_to_show(data, path.parent, networks.config)
     with report.busy("reading the table"):
-        x, y = encoded(labelled_rows(table_path, networks, rows), networks)
+        x, y = encoded(labelled_rows(data, networks, rows), networks)
     with report.busy(f"following {len(x):,} rows through {networks.model!r:.40}"):
         diagnoses = [diagnosed(networks, member, x, y) for member in range(len(networks.params))]
     first, *others = diagnoses
-    report.title(f"{path.parent.resolve().name}: {len(x):,} rows of {table_path.name}")
+    report.title(f"{path.parent.resolve().name}: {len(x):,} rows of {data.name}")
     if others:
         report.note(f"an ensemble of {len(diagnoses)} networks; this is the first, the figures are of it alone")
     console.print(first.trace)
@@ -73,36 +75,55 @@ def diagnosed(networks: Networks, member: int, x: np.ndarray, y: np.ndarray) -> 
     )
 
 
-def path_of_table(data: str | None, folder: Path, config: dict[str, Any]) -> Path:
+def table_to_show(data: Data, folder: Path, config: dict[str, Any]) -> Data:
     """The table to look at: the one given, else the run's own test rows, else the one it was trained on."""
-    if data is not None:
-        return Path(data)
+    if data.given is not None or data.sql is not None:
+        return data
     if (folder / TEST).exists():
-        return folder / TEST
-    trained = config.get("options", {}).get("data")
-    if isinstance(trained, str) and Path(trained).is_file():
-        return Path(trained)
-    gone = f"; {trained!r}, which it was trained on, is not there" if trained else ""
+        return Data(str(folder / TEST))
+    options = config.get("options", {})
+    given, table, sql = (options.get(name) for name in ("data", "table", "sql"))
+    trained = Data(given, table, sql, options.get("skip_bad_rows") is True)
+    if is_there(trained):
+        return trained
+    gone = f"; {given!r}, which it was trained on, is not there" if given else ""
     raise InputError(f"DATA is missing: name a table with the target to follow through the network{gone}")
 
 
-def labelled_rows(path: Path, networks: Networks, rows: int) -> Table:
+def labelled_rows(data: Data, networks: Networks, rows: int) -> Table:
     """Rows of a table drawn at random, always the same; those without a target are left out."""
-    features, target = networks.features, networks.target
-    text = {column.name for column in features.columns if isinstance(column, Category)}
-    table = read_table(path, text | {target.name} if isinstance(target, Classes) else text)
-    if target.name not in table.columns:
-        raise InputError(f"{path.name} has no column {target.name!r}, the target, without which there is no gradient")
+    target = networks.target
+    with open_source(to_predict(data, networks.features, target)) as source:
+        if target.name not in source.kinds:
+            raise InputError(
+                f"{data.name} has no column {target.name!r}, the target, without which there is no gradient"
+            )
+        table = _drawn(source, target.name, rows)
     column = table.columns[target.name]
+    if column.missing.all():
+        raise InputError(f"target {target.name!r} is empty in all {source.rows} rows of {data.name}")
     there = np.flatnonzero(~column.missing)
-    if not there.size:
-        raise InputError(f"target {target.name!r} is empty in all {table.rows} rows of {path.name}")
     if not isinstance(target, Classes):
         if column.values.dtype.kind not in "iufb":
-            raise InputError(f"target {target.name!r} of {path.name} holds {column.kind}; the run predicts numbers")
+            raise InputError(f"target {target.name!r} of {data.name} holds {column.kind}; the run predicts numbers")
         if not np.isfinite(column.values[there].astype(float)).all():
-            raise InputError(f"target {target.name!r} of {path.name} holds a number that is not finite")
-    return table.take(np.sort(np.random.default_rng(0).permutation(there)[:rows]))
+            raise InputError(f"target {target.name!r} of {data.name} holds a number that is not finite")
+    return table.take(there)
+
+
+def _drawn(source: Source, target: str, rows: int) -> Table:
+    """About `rows` rows with a target, from all over the source, which is read block by block; all of few."""
+    rng = np.random.default_rng(0)
+    kept: Table | None = None
+    lots = np.empty(0)
+    for block in source.blocks():
+        drawn = rng.random(block.rows)
+        drawn[block.columns[target].missing] = 1.0
+        tables, lots = [*([kept] if kept else []), block], np.concatenate([lots, drawn])
+        fewest = np.sort(np.argsort(lots, kind="stable")[:rows])
+        kept, lots = joined(tables).take(fewest), lots[fewest]
+    assert kept is not None  # a source has rows
+    return kept
 
 
 def encoded(table: Table, networks: Networks) -> tuple[np.ndarray, np.ndarray]:

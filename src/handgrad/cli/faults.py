@@ -6,11 +6,13 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from difflib import get_close_matches
-from typing import Any
+from typing import TextIO
 
 import typer
 
-from handgrad.errors import CheckpointWarning, HandgradError
+from handgrad.errors import CheckpointWarning, HandgradError, LogWarning
+
+NOTED = (CheckpointWarning, LogWarning)
 
 
 class InputError(HandgradError, ValueError):
@@ -31,18 +33,26 @@ class Unfinished(SystemExit):
 
 @contextmanager
 def said() -> Iterator[None]:
-    """Show what checkpoints warn of as notes, at once."""
+    """Show what checkpoints and logs warn of as notes, at once."""
     with warnings.catch_warnings():
-        warnings.simplefilter("always", CheckpointWarning)
+        for kind in NOTED:
+            warnings.simplefilter("always", kind)
         show = warnings.showwarning
 
-        def note(message: Warning | str, category: type[Warning], *rest: Any) -> None:
-            if issubclass(category, CheckpointWarning):
+        def note(
+            message: Warning | str,
+            category: type[Warning],
+            filename: str,
+            lineno: int,
+            file: TextIO | None = None,
+            line: str | None = None,
+        ) -> None:
+            if issubclass(category, NOTED):
                 print_line("note", "bold", str(message))
             else:
-                show(message, category, *rest)
+                show(message, category, filename, lineno, file, line)
 
-        warnings.showwarning = note  # type: ignore[assignment]
+        warnings.showwarning = note
         yield
 
 
@@ -69,7 +79,8 @@ def words(error: BaseException) -> str:
     if isinstance(error, KeyboardInterrupt):
         return f"{error or 'interrupted before there was anything to keep'}; nothing was written"
     if isinstance(error, MemoryError):
-        return f"out of memory: {error or 'the data does not fit'}; nothing was written"
+        why = str(error).removeprefix("out of memory: ") or "the data does not fit"
+        return f"out of memory: {why.replace('batch_size=', '--batch-size ')}; nothing was written"
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename}: {error.strerror.lower()}" if error.filename else error.strerror.lower()
     return str(error)

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import os
+from collections.abc import Mapping
 from itertools import pairwise
-from pathlib import Path
 
 import numpy as np
 
 from handgrad.cli.faults import InputError
+from handgrad.training.memory import available
 
 # parameters, gradient, two moments, the best epoch's parameters, and temporaries of the step
 COPIES = 8
 CHECKED_COPIES = 3  # in float64, for the gradient check
+FEATURES = {"text": 20, "other": 0}  # of a column of that kind, about
+SHARE = 0.25  # of the memory available, that an encoded table may take
 ACTIVATIONS = 4  # of each layer: its output, the activation, the mask of dropout, the gradient
 
 
@@ -23,21 +25,28 @@ def needed(widths: list[int], batch_size: int, dtype: str) -> int:
     return parameters * (COPIES * item + CHECKED_COPIES * 8) + ACTIVATIONS * batch_size * sum(widths) * item
 
 
-def available() -> int | None:
-    """The bytes that this process can still take; None where the system does not say."""
-    found = []
-    try:
-        lines = Path("/proc/meminfo").read_text().splitlines()
-        found += [1024 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable:")]
-        found.append(int(Path("/sys/fs/cgroup/memory.max").read_text()))  # "max" where there is no limit
-    except (OSError, ValueError):
-        pass
-    if not found:
-        try:
-            found.append(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
-        except (AttributeError, OSError, ValueError):
-            return None
-    return min(found)
+def encoded(kinds: Mapping[str, str], rows: int, dtype: str) -> int:
+    """About how many bytes a table takes once it is encoded."""
+    return rows * sum(FEATURES.get(kind, 1) for kind in kinds.values()) * np.dtype(dtype).itemsize
+
+
+def streams(wanted: bool | None, kinds: Mapping[str, str], rows: int, dtype: str) -> bool:
+    """Whether training is to read a table block by block: where it is asked for, or would take much of the memory."""
+    there = available()
+    if wanted is not None or there is None:
+        return bool(wanted)
+    return encoded(kinds, rows, dtype) > there * SHARE
+
+
+def check_table(kinds: Mapping[str, str], rows: int, source: str) -> None:
+    """Raise InputError for a table that memory does not hold, with what to do."""
+    wanted, there = encoded(kinds, rows, "float32"), available()
+    if there is not None and wanted > there / 2:
+        raise InputError(
+            f"{source} has {rows:,} rows, which would take about {_shown(wanted)} of memory encoded, and "
+            f"{_shown(there)} are available; --preset plain streams it (without --no-stream), or train on a sample: "
+            '--sql "SELECT * FROM ... USING SAMPLE 1000000 ROWS (reservoir, 0)"'
+        )
 
 
 def check_memory(widths: list[int], batch_size: int, dtype: str, networks: int = 1, rows: int = 0) -> None:

@@ -54,7 +54,7 @@ def _plain(path: Path, config: Row, history: list[Row]) -> Networks:
     model, params, metadata = load(path)
     features, target = preprocessing(metadata, path)
     options = config.get("options", {})
-    smoothing = float(options.get("label_smoothing", 0.0))
+    smoothing = options.get("label_smoothing", 0.0)
     return Networks(
         features,
         target,
@@ -65,7 +65,7 @@ def _plain(path: Path, config: Row, history: list[Row]) -> Networks:
         [history],
         CrossEntropy(smoothing) if isinstance(target, Classes) else SquaredError(),
         _optimizer(options),
-        L2(float(options["l2"])) if options.get("l2") else None,
+        L2(options["l2"]) if options.get("l2") else None,
         config,
     )
 
@@ -76,7 +76,7 @@ def _optimizer(options: Row) -> Optimizer:
     if name not in NAMED:
         return by_name("adam")
     rate, optimizer = options.get("learning_rate"), by_name(name)
-    return replace(optimizer, learning_rate=PEAK_RATES[type(optimizer)] if rate is None else float(rate))
+    return replace(optimizer, learning_rate=PEAK_RATES[type(optimizer)] if rate is None else rate)
 
 
 def _members(path: Path, config: Row, history: list[Row]) -> Networks:
@@ -119,8 +119,8 @@ def _beside(folder: Path) -> tuple[Row, list[Row]]:
         options = json.loads(config.read_text("utf-8")) if config.exists() else {}
         lines = history.read_text("utf-8").splitlines() if history.exists() else []
         rows = [{name: float("nan") if v is None else v for name, v in json.loads(line).items()} for line in lines]
-    except (ValueError, AttributeError) as error:
-        raise FormatError(f"the run {str(folder)!r} can't be read: {error}") from None
+    except (ValueError, AttributeError, RecursionError) as error:
+        raise FormatError(f"the run {str(folder)!r} can't be read: {error!s:.200}") from None
     parts = [options] + [options.get(part, {}) for part in ("options", "recipe") if isinstance(options, dict)]
     if not all(isinstance(part, dict) for part in parts):
         raise FormatError(f"{str(config)!r} can't be read: it holds no options")

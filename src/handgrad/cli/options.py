@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import Any
 
+from handgrad.cli.data import Data
 from handgrad.cli.faults import InputError, UsageError
 
 
@@ -17,15 +18,25 @@ class Options:
     target: str | None = None
     task: str = "auto"
     ignore: tuple[str, ...] = ()
+    text: tuple[str, ...] = ()
+    table: str | None = None
+    sql: str | None = None
+    skip_bad_rows: bool = False
     test: float = 0.2
     seed: int = 0
     name: str | None = None
     runs: str = "runs"
+    tensorboard: str | None = None
+    mlflow: str | None = None
 
     @property
     def set_aside(self) -> float:
         """The share of the rows not tested on that training does not see."""
         return 0.0
+
+    def named(self, **more: Any) -> Data:
+        """The rows that DATA and the options beside it name. more: of Data."""
+        return Data(self.data, self.table, self.sql, self.skip_bad_rows, **more)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,6 +57,9 @@ class Plain(Options):
     l2: float = 0.0
     label_smoothing: float = 0.01
     checkpoint: str = "1 minute"
+    stream: bool | None = None
+    workers: int = 1
+    address: str | None = None
 
     @property
     def set_aside(self) -> float:
@@ -67,12 +81,15 @@ class Tabular(Options):
     learning_rate: float | None = None
     batch_size: int | None = None
     epochs: int | None = None
+    checkpoint: str = "1 minute"
 
 
 PRESETS: dict[str, type[Options]] = {"plain": Plain, "tabular": Tabular}
 TYPES: dict[str, Any] = {  # of the options above, or of the parts of one
     "str": str,
     "str | None": str | None,
+    "bool": bool,
+    "bool | None": bool | None,
     "int": int,
     "int | None": int | None,
     "float": float | int,
@@ -106,10 +123,13 @@ def options_in(config: Any, path: str) -> Options:
     given: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in written.items()}
     known = {field.name: str(field.type) for field in fields(kind)}
     if unknown := given.keys() - known.keys():
-        raise InputError(f"{path}: it has the options {', '.join(sorted(unknown))}, which this version does not know")
+        raise InputError(
+            f"{path}: it has the options {', '.join(sorted(unknown)):.200}, which this version does not know"
+        )
     for name, value in given.items():
         parts = value if known[name].startswith("tuple[") and isinstance(value, tuple) else (value,)
-        if not all(isinstance(part, TYPES[known[name]]) and not isinstance(part, bool) for part in parts):
+        truth = "bool" in known[name]  # which is an int to Python
+        if not all(isinstance(part, TYPES[known[name]]) and (truth or not isinstance(part, bool)) for part in parts):
             raise InputError(f"{path}: its option {name} must be {known[name]}, got {value!r:.60}")
     return kind(**given)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -12,7 +13,7 @@ from handgrad.check import GradientReport, check_gradients
 from handgrad.cli.faults import InputError, said
 from handgrad.cli.memory import check_memory
 from handgrad.cli.options import Plain
-from handgrad.cli.presets import CHECKED_ROWS, Loaded, Plan, Trained, described, preprocessing
+from handgrad.cli.presets import CHECKED_ROWS, Keeping, Loaded, Plan, Trained, described, preprocessing
 from handgrad.cli.targets import Classes
 from handgrad.cli.tasks import Task
 from handgrad.errors import DivergenceError
@@ -33,14 +34,13 @@ def plan(options: Plain, task: Task) -> Plan:
     check_memory(widths, options.batch_size, options.dtype)
     model = mlp(widths, options.activation, dropout=options.dropout)
     size = sum(int(np.prod(spec.shape)) for spec in model.parameters().values())
-    parts = task.parts
+    parts = task.counts
     return Plan(
         task.features.width,
-        f"{len(parts.train):,} rows to train on, {len(parts.validation):,} to choose the epoch by, "
-        f"{len(parts.test):,} to test on",
+        f"{parts['train']:,} rows to train on, {parts['validation']:,} to choose the epoch by, "
+        f"{parts['test']:,} to test on",
         f"{' -> '.join(map(str, widths))}, {options.activation}, {size:,} parameters, {options.dtype}",
         partial(_train, model, options, task),
-        resumes=True,
     )
 
 
@@ -52,15 +52,16 @@ def load(path: Path) -> Loaded:
         features,
         target,
         lambda table: predict(model, params, features.encode(table, params.flat.dtype)),
+        features.unlike,
         features.notes,
     )
 
 
-def _train(model: Sequential, options: Plain, task: Task, progress: bool, checkpoints: Path | None) -> Trained:
+def _train(model: Sequential, options: Plain, task: Task, progress: bool, keeping: Keeping) -> Trained:
     loss: Loss = CrossEntropy(options.label_smoothing) if isinstance(task.target, Classes) else SquaredError()
     regularizer = L2(options.l2) if options.l2 else None
     with said():
-        result = _fit(model, task, loss, regularizer, options, progress, checkpoints)
+        result = _fit(model, task, loss, regularizer, options, progress, keeping)
     written = described(task.features, task.target)
     return Trained(
         name="this MLP",
@@ -88,26 +89,29 @@ def _fit(
     regularizer: L2 | None,
     options: Plain,
     progress: bool,
-    checkpoints: Path | None,
+    keeping: Keeping,
 ) -> Result:
     try:
-        result = fit(
-            model,
-            task.train,
-            loss=loss,
-            optimizer=_optimizer(options),
-            epochs=options.epochs,
-            batch_size=options.batch_size,
-            regularizer=regularizer,
-            validation=task.validation,
-            metrics=("accuracy",) if isinstance(task.target, Classes) else ("rmse",),
-            patience=options.patience,
-            seed=options.seed,
-            progress=progress,
-            checkpoint=checkpoints,
-            every=options.checkpoint,
-            resume=checkpoints is not None,
-        )
+        settings: dict[str, Any] = {
+            "loss": loss,
+            "optimizer": _optimizer(options),
+            "epochs": options.epochs,
+            "batch_size": options.batch_size,
+            "regularizer": regularizer,
+            "validation": task.validation,
+            "metrics": ("accuracy",) if isinstance(task.target, Classes) else ("rmse",),
+            "patience": options.patience,
+            "seed": options.seed,
+            "progress": progress,
+            "checkpoint": keeping.checkpoints,
+            "every": options.checkpoint,
+        }
+        if options.workers > 1 or options.address is not None:
+            from handgrad.cli.workers import fit_by_workers
+
+            result = fit_by_workers(model, task, options, keeping, **settings)
+        else:
+            result = fit(model, task.training, callbacks=keeping.callbacks(None), resume=True, **settings)
     except DivergenceError as error:
         given = f"{_peak(options):g}"
         raise InputError(

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 import sys
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import TextIO
 
@@ -15,17 +19,19 @@ from rich.text import Text
 
 import handgrad.ops as ops
 from handgrad.cli import plain
-from handgrad.cli.columns import Category
+from handgrad.cli.columns import Category, Features, Unlike
+from handgrad.cli.data import Data
 from handgrad.cli.faults import InputError
 from handgrad.cli.presets import Loaded
 from handgrad.cli.runs import find_run
-from handgrad.cli.tables import Table, read_table
+from handgrad.cli.sources import Source, open_source
+from handgrad.cli.tables import Table
 from handgrad.cli.targets import Classes, Target
 from handgrad.formats import replacing
 from handgrad.formats.container import TABULAR, kind_of
 
 
-def predict(run: str, data: str, *, output: str | None, probabilities: bool, runs: str) -> None:
+def predict(run: str, data: Data, *, output: str | None, probabilities: bool, runs: str) -> None:
     """Run the command. Raises HandgradError or OSError, and then leaves the output as it was."""
     loaded = load_run(find_run(run, Path(runs)))
     target = loaded.target
@@ -35,25 +41,37 @@ def predict(run: str, data: str, *, output: str | None, probabilities: bool, run
         raise InputError(f"there is no folder {str(Path(output).parent)!r} to write --output {output!r} to")
     if output is not None and Path(output).is_dir():
         raise InputError(f"--output {output!r} is a folder; expected a file to write")
-    text = {column.name for column in loaded.features.columns if isinstance(column, Category)}
-    table = read_table(Path(data), text | {target.name} if isinstance(target, Classes) else text)
-    scores = loaded.scores(table)
-    predictions = target.decode(scores)
-    rows = _rows(predictions, scores, target if probabilities and isinstance(target, Classes) else None)
     notes = Console(stderr=True, highlight=False)
-    for note in loaded.notes(table):
-        notes.print(Text.assemble(("note: ", "yellow"), note), soft_wrap=True)
-    if output is None:
-        _write(sys.stdout, rows)
-        sys.stdout.flush()
-    else:
-        with replacing(output) as file:
-            text_file = io.TextIOWrapper(file, encoding="utf-8", newline="")
-            _write(text_file, rows)
-            text_file.detach()  # flushes; `replacing` has still to sync and close
-        notes.print(Text(f"{len(predictions):,} predictions of {target.name} in {output}"), soft_wrap=True)
-    if compared := _compared(table, target, predictions, scores):
+    with open_source(to_predict(data, loaded.features, target)) as source:
+        for note in source.notes:
+            _note(notes, note)
+        found = Found(loaded, probabilities)
+        rows = found.rows(source)
+        first = next(rows)  # so that what can't be predicted at all leaves nothing on the standard output
+        if output is None:
+            _write(sys.stdout, chain(first, chain.from_iterable(rows)))
+            sys.stdout.flush()
+        else:
+            with replacing(output) as file:
+                text_file = io.TextIOWrapper(file, encoding="utf-8", newline="")
+                _write(text_file, chain(first, chain.from_iterable(rows)))
+                text_file.detach()  # flushes; `replacing` has still to sync and close
+    for note in loaded.notes(found.unlike):
+        _note(notes, note)
+    if output is not None:
+        notes.print(Text(f"{found.count:,} predictions of {target.name} in {output}"), soft_wrap=True)
+    if compared := found.compared():
         notes.print(Text(compared), soft_wrap=True)
+
+
+def to_predict(data: Data, features: Features, target: Target) -> Data:
+    """The data, in which what the model learnt as text is read as text."""
+    text = {column.name for column in features.columns if isinstance(column, Category)}
+    return replace(data, text=frozenset(text | {target.name} if isinstance(target, Classes) else text))
+
+
+def _note(console: Console, note: str) -> None:
+    console.print(Text.assemble(("note: ", "yellow"), note), soft_wrap=True)
 
 
 def load_run(path: Path) -> Loaded:
@@ -65,30 +83,62 @@ def load_run(path: Path) -> Loaded:
     return plain.load(path)
 
 
-def _rows(predictions: np.ndarray, scores: np.ndarray, classes: Classes | None) -> Iterator[list[str]]:
-    """The header and the cells; with `classes`, a column for the probability of each."""
+class Found:
+    """Predictions of a source, block by block, and what there is to say of them at the end.
+
+    unlike: the cells that training had none of. count: the rows.
+    """
+
+    def __init__(self, loaded: Loaded, probabilities: bool):
+        self.loaded, self.probabilities = loaded, probabilities
+        self.unlike = Unlike(0, {}, Counter())
+        self.count = self.right = 0
+        self.squares, self.comparable = 0.0, True
+
+    def rows(self, source: Source) -> Iterator[Iterator[list[str]]]:
+        """The cells of each block's rows; those of the first begin with the header."""
+        target = self.loaded.target
+        classes = target if self.probabilities and isinstance(target, Classes) else None
+        for block in source.blocks():
+            scores = self.loaded.scores(block)
+            predictions = target.decode(scores)
+            self.unlike.add(self.loaded.unlike(block))
+            self._compare(block, predictions, scores)
+            header, self.count = not self.count, self.count + block.rows
+            yield _cells(predictions, scores, classes, header)
+
+    def _compare(self, block: Table, predictions: np.ndarray, scores: np.ndarray) -> None:
+        target = self.loaded.target
+        column = block.columns.get(target.name)
+        if column is None or column.missing.any() or (column.kind == "text" and not isinstance(target, Classes)):
+            self.comparable = False
+        elif isinstance(target, Classes):
+            self.right += int(np.sum(target.places(column) == scores.argmax(axis=1)))
+        else:
+            self.squares += float(np.sum((column.values.astype(float) - predictions) ** 2))
+
+    def compared(self) -> str | None:
+        """How the predictions compare with the target, where the table has it."""
+        if not self.comparable:
+            return None
+        name, rows = self.loaded.target.name, self.count
+        if isinstance(self.loaded.target, Classes):
+            return f"{self.right:,} of {rows:,} are as the column {name} says ({100 * self.right / rows:.1f} %)"
+        return f"RMSE {math.sqrt(self.squares / rows):.4g} against the column {name}"
+
+
+def _cells(predictions: np.ndarray, scores: np.ndarray, classes: Classes | None, header: bool) -> Iterator[list[str]]:
+    """With `classes`, a column for the probability of each."""
     if classes is None:
-        yield ["prediction"]
+        if header:
+            yield ["prediction"]
         yield from ([str(value)] for value in predictions)
         return
-    yield ["prediction", *(f"probability of {label}" for label in classes.labels)]
+    if header:
+        yield ["prediction", *(f"probability of {label}" for label in classes.labels)]
     for value, chances in zip(predictions, ops.softmax(scores), strict=True):
         yield [str(value), *map(str, chances)]
 
 
-def _write(file: TextIO, rows: Iterator[list[str]]) -> None:
+def _write(file: TextIO, rows: Iterable[list[str]]) -> None:
     csv.writer(file, lineterminator="\n").writerows(rows)
-
-
-def _compared(table: Table, target: Target, predictions: np.ndarray, scores: np.ndarray) -> str | None:
-    """How the predictions compare with the target, where the table has it."""
-    column = table.columns.get(target.name)
-    if column is None or column.missing.any():
-        return None
-    if isinstance(target, Classes):
-        right = int(np.sum(target.places(column) == scores.argmax(axis=1)))
-        return f"{right:,} of {table.rows:,} are as the column {target.name} says ({100 * right / table.rows:.1f} %)"
-    if column.values.dtype.kind not in "iufb":
-        return None
-    error = np.sqrt(np.mean((column.values.astype(float) - predictions) ** 2))
-    return f"RMSE {error:.4g} against the column {target.name}"

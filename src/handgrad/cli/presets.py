@@ -11,10 +11,11 @@ import numpy as np
 
 from handgrad.check import GradientReport
 from handgrad.cli import targets
-from handgrad.cli.columns import Features
+from handgrad.cli.columns import Features, Unlike
 from handgrad.cli.tables import Table
 from handgrad.cli.targets import Target
 from handgrad.formats import FormatError
+from handgrad.training.fit import Callback
 
 CHECKED_ROWS = 32  # of the training part, for the gradient check
 
@@ -39,27 +40,39 @@ class Trained:
 
 
 @dataclass(frozen=True)
+class Keeping:
+    """What keeps a training while it lasts: the folder of its checkpoints, and the callbacks that tell of its epochs.
+
+    callbacks: given which member of an ensemble a network is, counted from 1, or None.
+    """
+
+    checkpoints: Path
+    callbacks: Callable[[int | None], list[Callback]]
+
+
+@dataclass(frozen=True)
 class Plan:
     """What is going to be trained: the number of features, the parts and the model in words, and the training itself.
 
-    train: takes whether to show its progress, and the folder of its checkpoints where it `resumes` from any.
+    train: takes whether to show its progress, and what keeps it.
     """
 
     features: int
     parts: str
     model: str
-    train: Callable[[bool, Path | None], Trained]
-    resumes: bool = False
+    train: Callable[[bool, Keeping], Trained]
 
 
 @dataclass(frozen=True)
 class Loaded:
-    """A run to predict with. scores: of the rows of a table; notes: what is unlike the training part in it."""
+    """A run to predict with. scores: of the rows of a table; unlike: what the training part had none of in them, which
+    `notes` says in words."""
 
     features: Features
     target: Target
     scores: Callable[[Table], np.ndarray]
-    notes: Callable[[Table], list[str]]
+    unlike: Callable[[Table], Unlike]
+    notes: Callable[[Unlike], list[str]]
 
 
 def described(features: Features, target: Target) -> dict[str, Any]:

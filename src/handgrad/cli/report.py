@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING
 
@@ -83,11 +83,11 @@ class Report:
         more = f"; the {MOST_ROWS} worst of {len(check.rows)} are shown" if len(check.rows) > MOST_ROWS else ""
         self.console.print(Text(f"  compared: entries one by one + directions over all of them{more}", style="dim"))
 
-    def next_step(self, run: str, command: str) -> None:
+    def next_steps(self, steps: Mapping[str, str]) -> None:
+        """What there is now, and the commands to go on with, by their names."""
         self.console.print()
-        grid = (("run", run, "bold"), ("predict", command, "bold"))
-        for name, text, style in grid:  # not in a table, which would break a long command
-            self.console.print(Text.assemble((f"  {name:<9}", "cyan"), (text, style)), soft_wrap=True)
+        for name, text in steps.items():  # not in a table, which would break a long command
+            self.console.print(Text.assemble((f"  {name:<9}", "cyan"), (text, "bold")), soft_wrap=True)
 
 
 def _table(first: str, *others: str) -> Table:

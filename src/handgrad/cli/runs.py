@@ -1,8 +1,8 @@
-"""Run folders: what a training left behind. One with a model is complete; one without can be resumed.
+"""Run folders: what a training leaves behind. One with a model is complete; one without can be resumed.
 
 runs/NAME/model.safetensors   the model, with its preprocessing in the metadata
 runs/NAME/config.json         the options, versions, data and results
-runs/NAME/history.jsonl       one row an epoch
+runs/NAME/history.jsonl       one row an epoch, from the first one on
 runs/NAME/report.html         with --report: the page that `handgrad view` would show
 runs/NAME/checkpoints/        of a training that was cut off, for `handgrad train --resume NAME`
 """
@@ -15,6 +15,7 @@ import os
 import re
 import shutil
 import tempfile
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
@@ -29,17 +30,17 @@ from handgrad.formats.atomic import replacing, sync_folder
 UNFINISHED = ".unfinished-"
 MODEL, CONFIG, HISTORY = "model.safetensors", "config.json", "history.jsonl"
 REPORT, CHECKPOINTS = "report.html", "checkpoints"
+TRIES = 5  # to get the lock of a run
 
 
 @dataclass
 class NewRun:
-    """A run being made. `folder` is a hidden one beside where the run will be; `claim` or `commit` moves it there."""
+    """A run being made. `folder` is a hidden one beside where the run will be; `claim` moves it there."""
 
     parent: Path
     stem: str  # the name, or what the numbered name begins with
     fixed: bool
     undo: ExitStack
-    named: bool = False
 
     @cached_property
     def folder(self) -> Path:
@@ -57,17 +58,17 @@ class NewRun:
 
     def write_rows(self, name: str, rows: Iterable[Mapping[str, Any]]) -> None:
         """One line of JSON for each row."""
-        self._write(name, "".join(json.dumps(_plain(row), allow_nan=False) + "\n" for row in rows))
+        self._write(name, "".join(map(line_of, rows)))
 
     def claim(self, config: Mapping[str, Any]) -> Path:
         """Give the run its name before its training, and `config`; returns its folder for checkpoints.
 
         It stays, to be resumed, however the training ends, but for a HandgradError, in which another would end too.
-        Raises as `commit` does.
+        Raises InputError when another process has taken a fixed name meanwhile.
         """
         self.write_json(CONFIG, config)
         (self.folder / CHECKPOINTS).mkdir()
-        self.folder, self.named = self._moved(), True
+        self.folder = self._moved()
         self.undo.push(self._drop)
         return self.folder / CHECKPOINTS
 
@@ -76,12 +77,7 @@ class NewRun:
             shutil.rmtree(self.folder, ignore_errors=True)
 
     def commit(self, keep: bool = False) -> Path:
-        """The run is complete, and has its name. keep: its checkpoints too, so that it can go on.
-
-        Raises InputError when another process has taken a fixed name meanwhile.
-        """
-        if not self.named:
-            return self._moved()
+        """The run is complete. keep: its checkpoints too, so that it can go on."""
         if not keep:
             shutil.rmtree(self.folder / CHECKPOINTS, ignore_errors=True)
         sync_folder(self.folder)
@@ -111,7 +107,7 @@ class NewRun:
 
 @contextmanager
 def new_run(parent: Path, name: str | None, stem: str) -> Iterator[NewRun]:
-    """A run to fill and `commit`. Whatever else happens, nothing is left behind.
+    """A run to `claim`, fill and `commit`. What ends it before it is claimed leaves nothing behind.
 
     That `parent` can be written to is tried at once, before training. What processes that were killed while they wrote
     have left there is removed.
@@ -137,11 +133,15 @@ def old_run(folder: Path) -> Iterator[NewRun]:
     """A run that goes on, as one being made. Raises InputError where another process has it."""
     with ExitStack() as undo:
         lock = _lock(folder)
+        for _ in range(TRIES):  # `handgrad runs`, which looks whether it is free, has it for a moment
+            if lock is None:
+                time.sleep(0.02)
+                lock = _lock(folder)
         if lock is not None:
             undo.callback(os.close, lock)
         elif os.name == "posix":
             raise InputError(f"the run {str(folder)!r} is being trained by another process; wait for it to end")
-        run = NewRun(folder.parent, folder.name, True, undo, named=True)
+        run = NewRun(folder.parent, folder.name, True, undo)
         run.folder = folder
         yield run
 
@@ -179,7 +179,7 @@ def _sweep(parent: Path) -> None:
             os.close(lock)
 
 
-def _lock(folder: Path) -> int | None:
+def _lock(folder: Path, shared: bool = False) -> int | None:
     """A descriptor that holds the folder's lock, or None: another process has it, or the system has no such locks."""
     try:
         import fcntl
@@ -190,11 +190,19 @@ def _lock(folder: Path) -> int | None:
     except OSError:
         return None
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
     except OSError:
         os.close(descriptor)
         return None
     return descriptor
+
+
+def is_trained(folder: Path) -> bool:
+    """Whether a process has the run at this moment, where the system has locks that tell."""
+    lock = _lock(folder, shared=True)
+    if lock is not None:
+        os.close(lock)
+    return lock is None and os.name == "posix" and os.access(folder, os.R_OK)
 
 
 def find_unfinished(run: str, parent: Path) -> tuple[Path, Any]:
@@ -213,12 +221,21 @@ def find_unfinished(run: str, parent: Path) -> tuple[Path, Any]:
         raise InputError(f"{str(path)!r} can't be read: {error}") from None
 
 
+def started_of(folder: Path) -> str | None:
+    """When a run was begun, as its config has it; None where it does not say."""
+    try:
+        started = json.loads((folder / CONFIG).read_text("utf-8")).get("started")
+    except (OSError, ValueError, RecursionError, AttributeError):
+        return None
+    return started if isinstance(started, str) else None
+
+
 def _find(run: str, parent: Path, part: str) -> Path:
     """The file or folder of a run, by its path or its name. part: what each of those to choose from has."""
     found = next((path for path in (Path(run), parent / run) if path.exists()), None)
     if found is None:
         names = run_names(parent, part)
-        what = "runs" if part == MODEL else "unfinished runs"
+        what = "unfinished runs" if part == CHECKPOINTS else "runs"
         there = (
             f"the {what} in {str(parent)!r} are {listed(names)}" if names else f"there are no {what} in {str(parent)!r}"
         )
@@ -237,9 +254,26 @@ def find_run(run: str, parent: Path) -> Path:
     return path
 
 
+def find_folder(run: str, parent: Path) -> Path:
+    """The folder of a run in any state, given by that or by its name under `parent`."""
+    found = _find(run, parent, "")
+    return found.parent if found.is_file() else found
+
+
 def run_names(parent: Path, part: str = MODEL) -> list[str]:
     """The names of the runs in a folder that have that file or folder: a model, where they are complete."""
-    return sorted(path.parent.name for path in parent.glob(f"*/{part}")) if parent.is_dir() else []
+    if not parent.is_dir():
+        return []
+    return sorted(path.name for path in parent.iterdir() if _is_visible(path) and (path / part).exists())
+
+
+def run_folders(parent: Path) -> list[Path]:
+    """The folders that `parent` holds, runs or not."""
+    return sorted(path for path in parent.iterdir() if _is_visible(path)) if parent.is_dir() else []
+
+
+def _is_visible(path: Path) -> bool:
+    return path.is_dir() and not path.name.startswith(".")
 
 
 def _taken(place: Path) -> str:
@@ -249,6 +283,11 @@ def _taken(place: Path) -> str:
 def _next_name(parent: Path, stem: str) -> str:
     taken = (re.fullmatch(rf"{re.escape(stem)}-(\d+)", path.name) for path in parent.iterdir())
     return f"{stem}-{1 + max((int(match[1]) for match in taken if match), default=0)}"
+
+
+def line_of(row: Mapping[str, Any]) -> str:
+    """A row as a line of JSON."""
+    return json.dumps(_plain(row), allow_nan=False) + "\n"
 
 
 def _plain(value: Any) -> Any:

@@ -22,10 +22,6 @@ def check_settings(options: Options) -> None:
         _named("--optimizer", options.optimizer, list(NAMED))
         _number("--l2", options.l2, "a finite number of at least 0", 0 <= options.l2 < math.inf)
         _number("--label-smoothing", options.label_smoothing, "from 0 to 1", 0 <= options.label_smoothing <= 1)
-        try:
-            Every.of(options.checkpoint)
-        except ValueRangeError as error:
-            raise UsageError(str(error).replace("every", "--checkpoint", 1)) from None
     if isinstance(options, Tabular) and (share := options.validation) is not None:
         _number("--validation", share, "above 0 and at most 0.5 with --preset tabular", 0 < share <= 0.5)
     if isinstance(options, Plain | Tabular):
@@ -34,6 +30,10 @@ def check_settings(options: Options) -> None:
             _number("--dropout", dropout, "at least 0 and below 1", 0 <= dropout < 1)
         if rate is not None:
             _number("--learning-rate", rate, "a finite number above 0", 0 < rate < math.inf)
+        try:
+            Every.of(options.checkpoint)
+        except ValueRangeError as error:
+            raise UsageError(str(error).replace("every", "--checkpoint", 1)) from None
 
 
 def _share(option: str, given: float) -> None:
@@ -42,7 +42,7 @@ def _share(option: str, given: float) -> None:
 
 def _named(option: str, given: str, names: list[str]) -> None:
     if given not in names:
-        raise UsageError(f"{option} must be one of {', '.join(names)}, got {given!r}{did_you_mean(given, names)}")
+        raise UsageError(f"{option} must be one of {', '.join(names)}, got {given!r:.80}{did_you_mean(given[:80], names)}")
 
 
 def _number(option: str, given: float, expected: str, fits: bool) -> None:

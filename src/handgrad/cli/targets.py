@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from typing import Any, Self
@@ -11,11 +10,13 @@ from typing import Any, Self
 import numpy as np
 
 from handgrad.cli.faults import InputError
+from handgrad.cli.summaries import MOST_VALUES, Moments, Texts
 from handgrad.cli.tables import TRUTH, Column, check_finite
 from handgrad.formats import FormatError
 
 FEW_VALUES = 20  # whole numbers of at most so many different values are classes
 ROWS_A_VALUE = 10  # ... where each has so many rows on average
+MANY_VALUES = 1000  # different numbers: no longer counted, where it is not asked for classes
 TASKS = ("classification", "regression")
 LARGEST = 1e37  # of a target: float32 ends at 3e38, and predictions may lie beyond those learnt from
 
@@ -29,25 +30,25 @@ class Classes:
     task = "classification"
 
     @classmethod
-    def learn(cls, column: Column) -> Self:
-        texts = column.texts()
-        counts = Counter(texts.tolist())
+    def learn(cls, summary: TargetSummary) -> Self:
+        counts, rows = summary.texts.counts, summary.rows
         key, spelling = _keys(counts), dict[Any, str]()
         for text in sorted(counts, key=lambda text: (-counts[text], text)):
             spelling.setdefault(key(text), text)  # of several ways to write one number, the most frequent
         labels = tuple(sorted(spelling.values(), key=_numbers_first))
         if len(labels) < 2:
             raise InputError(
-                f"target {column.name!r} holds one class, {labels[0]!r}, in all {len(texts)} rows; "
+                f"target {summary.name!r} holds one class, {labels[0]!r}, in all {rows} rows; "
                 "classification needs two or more"
             )
-        if len(labels) > max(2, len(texts) / 2):
+        if summary.texts.forgot or len(labels) > max(2, rows / 2):
+            many = f"more than {MOST_VALUES:,}" if summary.texts.forgot else str(len(labels))
             raise InputError(
-                f"target {column.name!r} holds {len(labels)} different values in {len(texts)} rows, "
+                f"target {summary.name!r} holds {many} different values in {rows} rows, "
                 f"such as {labels[0]!r}; classes must come more than once"
-                + ("" if column.kind == "text" else "; --task regression predicts numbers")
+                + ("" if summary.kind == "text" else "; --task regression predicts numbers")
             )
-        return cls(column.name, labels)
+        return cls(summary.name, labels)
 
     @property
     def outputs(self) -> int:
@@ -65,8 +66,10 @@ class Classes:
         """The label of each row, as `encode` gives it, and -1 for what is no label. 0 and 0.0, and true and True, are
         one label where all labels are numbers, or truth values."""
         key = _keys(self.labels)
-        places = {key(label): place for place, label in enumerate(self.labels)}
-        return np.array([places.get(key(text), -1) for text in column.texts().tolist()], dtype=np.int64)
+        known = {key(label): place for place, label in enumerate(self.labels)}
+        texts, codes = column.coded()
+        places = np.array([*(known.get(key(text), -1) for text in texts.tolist()), -1], dtype=np.int64)
+        return places[codes]  # an empty cell's code is -1, the last
 
     def decode(self, scores: np.ndarray) -> np.ndarray:
         """The predicted label of each row."""
@@ -88,21 +91,21 @@ class Quantity:
     task = "regression"
 
     @classmethod
-    def learn(cls, column: Column) -> Self:
-        """column: the training part's."""
-        values = column.values.astype(float)
-        biggest = float(np.abs(values).max())
-        if biggest > LARGEST:
+    def learn(cls, summary: TargetSummary) -> Self:
+        """From the training part."""
+        moments = summary.moments
+        if moments.largest > LARGEST:
+            value = moments.high if moments.high == moments.largest else moments.low
             raise InputError(
-                f"target {column.name!r} holds {values[np.abs(values).argmax()]:g}; "
+                f"target {summary.name!r} holds {value:g}; "
                 f"expected numbers within +-{LARGEST:g}, so write it in a larger unit"
             )
-        if not values.std() > 1e-12 * max(1.0, biggest):
+        if moments.constant:
             raise InputError(
-                f"target {column.name!r} holds one value, {values[0]:g}, in all {len(values)} rows of the training "
-                "part; there is nothing to learn"
+                f"target {summary.name!r} holds one value, {moments.mean:g}, in all {moments.count} rows of the "
+                "training part; there is nothing to learn"
             )
-        return cls(column.name, float(values.mean()), float(values.std()))
+        return cls(summary.name, moments.mean, moments.std)
 
     def encode(self, column: Column) -> np.ndarray:
         """(rows, 1), mean 0 and standard deviation 1 over the training part."""
@@ -119,26 +122,53 @@ class Quantity:
 Target = Classes | Quantity
 
 
-def task_of(column: Column, wanted: str) -> tuple[str, str]:
-    """(the task, why) for a target without empty cells. wanted: "auto", or a task of the user's choice."""
-    if column.kind == "other":
-        raise InputError(f"target {column.name!r} holds lists or records; expected text, truth values or numbers")
-    if wanted == "regression" and column.kind == "text":
-        raise InputError(
-            f"target {column.name!r} holds text, such as {column.values[0]!r}; regression needs numbers, "
-            "and --task classification takes text"
-        )
-    check_finite(column, "write it as an empty cell, and its row is left out")
-    if wanted != "auto":
-        return wanted, "as asked"
-    if column.kind in ("text", "boolean"):
-        return "classification", {"text": "text", "boolean": "truth values"}[column.kind]
-    values = column.values.astype(float)
-    different = len(np.unique(values))
-    whole = column.kind != "time" and bool(np.all(values == np.round(values)))
-    if whole and different <= max(2, min(FEW_VALUES, len(values) // ROWS_A_VALUE)):
+class TargetSummary:
+    """What there is to know of a target before its task is decided, added up block by block, without empty cells.
+
+    texts: of all rows, but of numbers only while there are few different ones, or where classes are wanted.
+    """
+
+    def __init__(self, column: Column, wanted: str):
+        self.name, self.kind, self.wanted = column.name, column.kind, wanted
+        self.rows, self.first = 0, ""
+        self.whole, self.many = column.kind != "time", False
+        self.moments, self.texts = Moments(), Texts()
+        if column.kind == "other":
+            raise InputError(f"target {column.name!r} holds lists or records; expected text, truth values or numbers")
+        self.trained = set[str]()  # the texts among the rows to train on
+        self.classes = column.kind in ("text", "boolean") or wanted == "classification"
+
+    def add(self, column: Column, train: np.ndarray) -> None:
+        """Take a block of rows in; train: the places of those to train on."""
+        if not len(column):
+            return
+        if self.kind == "text" and self.wanted == "regression":
+            raise InputError(
+                f"target {self.name!r} holds text, such as {column.values[0]!r}; regression needs numbers, "
+                "and --task classification takes text"
+            )
+        check_finite(column, "write it as an empty cell, and its row is left out")
+        self.rows += len(column)
+        if self.kind != "text":
+            values = column.values.astype(float)
+            self.moments.add(values[train])
+            self.whole = self.whole and bool(np.all(values == np.round(values)))
+        if self.classes or not self.many:
+            self.texts.add(column.counts())
+            self.trained.update(column.take(train).counts() if len(train) < len(column) else self.texts.counts)
+            self.many = len(self.texts.counts) > MANY_VALUES
+
+
+def task_of(summary: TargetSummary) -> tuple[str, str]:
+    """(the task, why)."""
+    if summary.wanted != "auto":
+        return summary.wanted, "as asked"
+    if summary.kind in ("text", "boolean"):
+        return "classification", {"text": "text", "boolean": "truth values"}[summary.kind]
+    different = len({_number(text) for text in summary.texts.counts}) if not summary.many else MANY_VALUES
+    if summary.whole and different <= max(2, min(FEW_VALUES, summary.rows // ROWS_A_VALUE)):
         return "classification", "few whole numbers (--task regression for a number)"
-    return "regression", "numbers" if not whole else "many whole numbers (--task classification for a class)"
+    return "regression", "numbers" if not summary.whole else "many whole numbers (--task classification for a class)"
 
 
 def to_json(target: Target) -> dict[str, Any]:
@@ -153,7 +183,7 @@ def from_json(data: Any) -> Target:
             return Classes(data["name"], tuple(data["labels"]))
         return Quantity(data["name"], float(data["mean"]), float(data["std"]))
     except (KeyError, TypeError, ValueError) as error:
-        raise FormatError(f"the model's target can't be read: {error!r}") from None
+        raise FormatError(f"the model's target can't be read: {error!r:.200}") from None
 
 
 def _keys(labels: Iterable[str]) -> Callable[[str], Any]:

@@ -2,25 +2,37 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from handgrad.cli.baselines import Part
 from handgrad.cli.columns import Features
 from handgrad.cli.faults import InputError, UsageError, listed
+from handgrad.cli.memory import check_table, streams
 from handgrad.cli.options import Options, Plain
+from handgrad.cli.runs import CONFIG
+from handgrad.cli.sources import open_source
 from handgrad.cli.splits import Parts, split
-from handgrad.cli.tables import Column, Table, read_table, spelled
-from handgrad.cli.targets import Classes, Quantity, Target, task_of
+from handgrad.cli.tables import Column, Table, check_column
+from handgrad.cli.targets import Classes, Quantity, Target, TargetSummary, task_of
+
+Busy = Callable[[str], AbstractContextManager[Any]]  # given what is being done, shows it
 
 
 @dataclass(frozen=True)
 class Task:
-    """The data, encoded: what to learn, from which rows, and how to encode more of it."""
+    """The data, encoded: what to learn, from which rows, and how to encode more of it.
+
+    table, parts: the rows in memory, all of them but for a table that is streamed. train: of such a table, a sample.
+    counts: of the rows in each part. training: what `fit` takes: `train`, or a Stream. print: of a streamed table, what
+    is other where its data are. close: to be called when nothing more is read.
+    """
 
     source: str
     table: Table
@@ -32,59 +44,116 @@ class Task:
     validation: Part
     test: Part
     notes: list[str]
+    training: Any
+    counts: dict[str, int]
+    print: str | None = None
+    close: Callable[[], object] = lambda: None
+
+    @property
+    def rows(self) -> int:
+        """How many there are in all parts."""
+        return sum(self.counts.values())
+
+    @property
+    def streamed(self) -> bool:
+        """Whether training reads its rows anew for each epoch."""
+        return self.print is not None
 
 
-def _quietly(text: str) -> AbstractContextManager[object]:
+def quietly(text: str) -> AbstractContextManager[Any]:
+    """A Busy that shows nothing."""
     return nullcontext()
 
 
-def prepare(options: Options, busy: Callable[[str], AbstractContextManager[object]] = _quietly) -> Task:
-    """Read the table, decide the task, split the rows and encode them. busy: given what is being done, to show it."""
-    with busy("reading the table"):
-        table, name = (digits(), "digit") if options.data is None else (read_table(Path(options.data)), options.target)
-    if options.data is None and options.target not in (None, name):
-        raise UsageError(f"--target {options.target!r} is given without a file; name the file it is a column of")
-    if name is None:
-        raise UsageError(
-            f"--target is missing: which column of {table.source} is to be predicted? "
-            f"Its columns are {listed(list(table.columns))}"
-        )
-    column = whole = table.column(name, "--target")
-    for ignored in options.ignore:
-        table.column(ignored, "--ignore")
-    notes = []
+def prepare(options: Options, busy: Busy = quietly) -> Task:
+    """Read the table, decide the task, split the rows and encode them."""
+    if options.data is None and options.sql is None:
+        if options.target not in (None, "digit"):
+            raise UsageError(f"--target {options.target!r} is given without a file; name the file it is a column of")
+        return _in_memory(digits(), "scikit-learn's digits", "digit", options, busy, [])
+    with busy("looking at the table"):
+        text = frozenset(options.text)
+        if options.task == "classification" and options.target is not None:
+            text |= {options.target}
+        source = open_source(options.named(text=text, spelled=options.target))
+    with ExitStack() as undo:
+        undo.callback(source.close)
+        name, columns = options.target, list(source.kinds)
+        if name is None:
+            raise UsageError(
+                f"--target is missing: which column of {source.name} is to be predicted? "
+                f"Its columns are {listed(columns)}"
+            )
+        check_column(name, "--target", source.name, columns)
+        for option, named in (("--ignore", options.ignore), ("--text", options.text)):
+            for each in named:
+                check_column(each, option, source.name, columns)
+        if isinstance(options, Plain) and streams(options.stream, source.kinds, source.rows, options.dtype):
+            from handgrad.cli.streamed import prepare_stream
+
+            task = prepare_stream(source, name, options, busy)
+            undo.pop_all()
+            return task
+        check_table(source.kinds, source.rows, source.name)
+        with busy("reading the table"):
+            table = source.read()
+        return _in_memory(table, table.source, name, options, busy, source.notes)
+
+
+def _in_memory(table: Table, source: str, name: str, options: Options, busy: Busy, notes: list[str]) -> Task:
+    column, notes = table.columns[name], list(notes)
     if count := int(column.missing.sum()):
         if count == table.rows:
-            raise InputError(f"target {name!r} is empty in all {table.rows} rows of {table.source}")
+            raise all_empty(name, table.rows, table.source)
         notes.append(f"{count} of {table.rows} rows dropped: their {name} is empty")
         table = table.take(np.flatnonzero(~column.missing))
         column = table.columns[name]
-    task, why = task_of(column, options.task)
+    summary = TargetSummary(column, options.task)
+    summary.add(column, np.arange(table.rows))
+    task, why = task_of(summary)
     if table.rows < 4:
         raise InputError(
             f"{table.source} has {table.rows} row{'s' * (table.rows > 1)} to learn from; expected 4 or more, "
             "for the parts to train on, to stop by and to test on"
         )
-    if task == "classification" and options.data is not None:
-        spelling = spelled(Path(options.data), whole)
-        column = spelling.take(np.flatnonzero(~whole.missing))
-    classes = Classes.learn(column) if task == "classification" else None
+    classes = Classes.learn(summary) if task == "classification" else None
     labels = None if classes is None else classes.encode(column)
     parts = split(table.rows, labels, options.test, options.set_aside, options.seed)
     if labels is not None and (single := int(np.sum(np.bincount(labels) == 1))):
         notes.append(f"{single} class{'es come' if single > 1 else ' comes'} once only, and stays in the training part")
-    target: Target = Quantity.learn(column.take(parts.train)) if classes is None else classes
-    inputs = {other: c for other, c in table.columns.items() if other != name and other not in options.ignore}
-    table = Table(table.source, {**inputs, name: column}, table.rows)
+    target: Target = classes if classes is not None else _quantity(column.take(parts.train), options.task)
+    inputs = table.without([name, *options.ignore])
+    table = Table(table.source, {**inputs.columns, name: column}, table.rows)
     with busy("encoding the columns"):
-        features, left_out = Features.learn(Table(table.source, inputs, table.rows), parts.train)
+        features, left_out = Features.learn(inputs, parts.train)
         dtype = np.dtype(options.dtype if isinstance(options, Plain) else np.float32)
         x = features.encode(table, dtype)
     y = target.encode(column)
     y = y if classes else y.astype(dtype)
     train, validation, test = ((x[rows], y[rows]) for rows in (parts.train, parts.validation, parts.test))
-    source = "scikit-learn's digits" if options.data is None else table.source
-    return Task(source, table, target, why, features, parts, train, validation, test, notes + left_out)
+    counts = {"train": len(parts.train), "validation": len(parts.validation), "test": len(parts.test)}
+    return Task(source, table, target, why, features, parts, train, validation, test, notes + left_out, train, counts)
+
+
+def _quantity(column: Column, wanted: str) -> Quantity:
+    summary = TargetSummary(column, wanted)
+    summary.add(column, np.arange(len(column)))
+    return Quantity.learn(summary)
+
+
+def all_empty(name: str, rows: int, source: str) -> InputError:
+    """The error where no row has a target."""
+    return InputError(f"target {name!r} is empty in all {rows} rows of {source}")
+
+
+def check_same(task: Task, run: Path) -> None:
+    """Raise InputError where the table is not the one that a run which goes on was streaming."""
+    kept = json.loads((run / CONFIG).read_text("utf-8")).get("print")
+    if task.print != kept and None not in (task.print, kept):
+        raise InputError(
+            f"{task.source} is not the table any more that {str(run)!r} was trained on: its columns, its rows or their "
+            "values are others; a run goes on with the same data alone"
+        )
 
 
 def digits() -> Table:

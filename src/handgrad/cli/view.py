@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import webbrowser
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,8 @@ import numpy as np
 from rich.console import Console
 from rich.text import Text
 
-from handgrad.cli.explain import diagnosed, encoded, labelled_rows, path_of_table
+from handgrad.cli.data import Data
+from handgrad.cli.explain import diagnosed, encoded, labelled_rows, table_to_show
 from handgrad.cli.faults import InputError, UsageError
 from handgrad.cli.networks import Networks, open_networks
 from handgrad.cli.predict import load_run
@@ -24,6 +26,7 @@ from handgrad.explain.view import View
 from handgrad.explain.view import view as made
 from handgrad.explain.view.report import report as training_report
 from handgrad.formats.atomic import check_place
+from handgrad.layers import Parameters
 
 PAGE = "view.html"  # in the run's folder, where no other place is asked for
 SHOWN = 64  # rows of the batch whose values are on the page
@@ -31,9 +34,7 @@ TESTED = 20_000  # rows at most that are predicted, for the confusion matrix or 
 DIAGNOSED = 512
 
 
-def view(
-    run: str | None, data: str | None, *, rows: int, demo: bool, html: str | None, browser: bool, runs: str
-) -> None:
+def view(run: str | None, data: Data, *, rows: int, demo: bool, html: str | None, browser: bool, runs: str) -> None:
     """Run the command. Raises HandgradError or OSError, and then leaves every file as it was."""
     if demo == (run is not None):
         raise UsageError("name a RUN to view, or give --demo for the worked examples, and not both")
@@ -58,24 +59,42 @@ def view(
         report.note("no browser was found to open it")
 
 
-def _of_run(report: Report, path: Path, data: str | None, rows: int) -> View:
+def _of_run(report: Report, path: Path, data: Data, rows: int) -> View:
     networks = open_networks(path)
-    table_path = path_of_table(data, path.parent, networks.config)
+    data = table_to_show(data, path.parent, networks.config)
     with report.busy("reading the table"):
-        table = labelled_rows(table_path, networks, TESTED)
+        table = labelled_rows(data, networks, TESTED)
     if len(networks.params) > 1:
         report.note(f"an ensemble of {len(networks.params)} networks; the graph is the first's, the report is of all")
     with report.busy("following the gradients"):
         scores = load_run(path).scores(table)
-        return page_of(networks, table, scores, path.parent.resolve().name, table_path.name, rows)
+        return page_of(networks, table, scores, path.parent.resolve().name, data.name, rows)
 
 
-def page_of(networks: Networks, table: Table, scores: np.ndarray, title: str, source: str, rows: int = SHOWN) -> View:
-    """The page of a run. table: rows with their target, which `scores` were predicted for, as a Loaded gives them."""
+def page_of(
+    networks: Networks,
+    table: Table,
+    scores: np.ndarray,
+    title: str,
+    source: str,
+    rows: int = SHOWN,
+    moments: Mapping[int, np.ndarray] | None = None,
+) -> View:
+    """The page of a run. table: rows with their target, which `scores` were predicted for, as a Loaded gives them.
+
+    moments: by epochs, the parameters then, for the slider; it ends in the network that is kept.
+    """
     target, config = networks.target, networks.config
     few = table.take(np.arange(min(DIAGNOSED, table.rows)))
     x, y = encoded(few, networks)
-    batch = _trace(networks, x[:rows], y[:rows])
+    params = networks.params[0]
+    batch = _trace(networks, params, x[:rows], y[:rows])
+    best = _whole(config.get("best_epoch"))
+    frames = [
+        (f"epoch {epoch}", _trace(networks, params.like(flat.astype(params.flat.dtype)), x[:rows], y[:rows]))
+        for epoch, flat in (moments or {}).items()
+        if (best is None or epoch < best) and flat.shape == params.flat.shape
+    ]
     column = table.columns[target.name]
     measured = {name: values for name, values in config.get("test", {}).items() if isinstance(values, dict)}
     own = list(measured)[-1:]
@@ -94,21 +113,22 @@ def page_of(networks: Networks, table: Table, scores: np.ndarray, title: str, so
         predicted,
         actual,
         labels=target.labels if isinstance(target, Classes) else None,
-        best_epoch=_whole(config.get("best_epoch")),
+        best_epoch=best,
         metrics=measured[own[0]] if own else None,
         baselines={name: values for name, values in measured.items() if name not in own},
         findings=diagnosed(networks, 0, x, y).findings,
         facts=facts,
     )
-    return made(batch, report=made_report, title=title)
+    kept = "the one kept" if best is None else f"epoch {best}, kept"
+    return made(batch, frames=frames, report=made_report, title=title, now=kept)
 
 
-def _trace(networks: Networks, x: np.ndarray, y: np.ndarray) -> Trace:
+def _trace(networks: Networks, params: Parameters, x: np.ndarray, y: np.ndarray) -> Trace:
     if not len(x):
         raise InputError("there are no rows to follow through the network")
     return trace(
         networks.model,
-        networks.params[0],
+        params,
         x,
         y,
         loss=networks.loss,

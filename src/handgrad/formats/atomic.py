@@ -30,8 +30,10 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
             os.fsync(file.fileno())
         os.chmod(temporary, _permissions(path))
         os.replace(temporary, path)
-    except BaseException:
+    except BaseException as error:
         os.unlink(temporary)
+        if isinstance(error, OSError) and error.filename is None:  # of a write: where the disk is full, say which file
+            error.filename = str(path)
         raise
     sync_folder(path.parent)
 

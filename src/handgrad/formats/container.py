@@ -25,6 +25,7 @@ from handgrad.formats.atomic import replacing
 from handgrad.formats.errors import FormatError
 
 KEY = "handgrad"
+MOST_SAID = 600  # characters of what is wrong with a file, which may hold names of any length
 MODEL, TABULAR, CHECKPOINT = "model", "tabular", "checkpoint"
 VERSIONS = {MODEL: 1, TABULAR: 1, CHECKPOINT: 1}
 READERS = {
@@ -63,9 +64,9 @@ def reading(path: str | os.PathLike[str], kind: str | None = None) -> Iterator[t
         with safetensors.safe_open(path, framework="numpy") as file:
             yield file, _content(file.metadata() or {}, kind)
     except FormatError as error:
-        raise FormatError(f"{str(path)!r}: {error}") from None
+        raise FormatError(f"{str(path)!r}: {error!s:.{MOST_SAID}}") from None
     except safetensors.SafetensorError as error:
-        raise FormatError(f"{str(path)!r} is not a readable safetensors file: {error}") from None
+        raise FormatError(f"{str(path)!r} is not a readable safetensors file: {error!s:.{MOST_SAID}}") from None
 
 
 def kind_of(path: str | os.PathLike[str]) -> str:

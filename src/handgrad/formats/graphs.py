@@ -217,7 +217,10 @@ def _value(given: Any, depth: int = 0) -> Any:
         return tuple(_value(each, depth + 1) for each in given["tuple"])
     if isinstance(given, dict) and given.keys() == {"array", "dtype", "shape"} and given["dtype"] in DTYPES:
         shape = tuple(_number(n, 2**62, "shape") for n in given["shape"])
-        return np.asarray(given["array"], dtype=given["dtype"]).reshape(shape)
+        array = np.asarray(given["array"], dtype=given["dtype"])
+        if array.tolist() != given["array"] or (array.size and array.shape != shape):
+            raise FormatError(f"an array must hold {given['dtype']} in shape {shape}, got {_short(given['array'])}")
+        return array.reshape(shape)
     raise FormatError(f"{_short(given)} is no constant or option")
 
 

@@ -20,7 +20,7 @@ QUICK = {"epochs": 4, "n_ensemble": 2, "hidden_layer_sizes": (16,), "random_stat
 BOTH = pytest.mark.parametrize("kind", [TabularClassifier, TabularRegressor])
 
 
-@parametrize_with_checks([TabularClassifier(), TabularRegressor()])
+@parametrize_with_checks([TabularClassifier(n_ensemble=2), TabularRegressor(n_ensemble=2)])
 def test_scikit_learn_s_checks(estimator, check):
     run_check(estimator, check)
 

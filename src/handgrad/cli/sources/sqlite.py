@@ -1,0 +1,164 @@
+"""SQLite files, by Python's own reader: a table, or a SELECT that SQLite runs, in batches of rows.
+
+SQLite's columns have no fixed types, so the kinds are those of the values that are there; a column declared a date or a
+truth value is read as that.
+"""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+from collections.abc import Generator, Iterator
+from contextlib import closing, contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from handgrad.cli.data import Data
+from handgrad.cli.faults import InputError, listed
+from handgrad.cli.sources.base import Source
+from handgrad.cli.sources.cells import way_out
+from handgrad.cli.sources.delimited import skipped
+from handgrad.cli.sources.duck import identifier
+from handgrad.cli.sources.files import Files
+from handgrad.cli.sources.typed import table_of
+from handgrad.cli.tables import Origin
+
+ALLOWED = (sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_FUNCTION, sqlite3.SQLITE_RECURSIVE)
+SELECT = re.compile(r"\s*(select|with|values)\b", re.IGNORECASE)
+STORED = ("integer", "real", "text", "blob")  # as SQLite's typeof calls them
+SQL_VALUE = {
+    "time": "(julianday({c}) - 2440587.5)",  # days since 1970
+    "boolean": "({c} <> 0)",
+    "number": "CAST({c} AS REAL)",
+    "text": "CAST({c} AS TEXT)",
+    "other": "({c} IS NULL)",
+}
+
+
+def open_sqlite(files: Files, data: Data) -> Source:
+    """A table of a SQLite file, or a SELECT over its tables."""
+    path = files.paths[0]
+    with _connected(path) as connection:
+        if data.sql is None:
+            found = connection.execute(
+                "SELECT name FROM sqlite_master WHERE type IN ('table', 'view') AND name NOT LIKE 'sqlite_%' ORDER BY 1"
+            )
+            name = table_of(path, [row[0] for row in found], data.table)
+            source, name = identifier(name), f"{path.name}, table {name}"
+        else:
+            if not SELECT.match(data.sql):
+                raise InputError(f"expected one SELECT, which is all that is run, got {data.sql!r:.60}")
+            source, name = f"({data.sql.strip().rstrip(';')}\n)", "the SELECT"
+        connection.set_authorizer(_only_read)
+        described = connection.execute(f"SELECT * FROM {source} LIMIT 0").description
+        names = [str(column[0]) for column in described]
+        declared = {} if data.sql is not None else _declared(path, source)
+        kinds, where, notes, rows = _kinds(connection, source, name, names, declared, data)
+    values = [SQL_VALUE.get(kinds[column], "{c}").format(c=identifier(column)) for column in names]
+    select = f"SELECT {', '.join(values)} FROM {source}{where}"
+    origin = Origin(((name, rows),))
+    if not rows:
+        raise InputError(f"{name} gives no rows; its columns are {listed(names)}")
+    batches = partial(_batches, path, select, [kinds[column] for column in names])
+    return Source(name, kinds, origin, files, batches, notes=notes)
+
+
+def _only_read(action: int, *_: Any) -> int:
+    return sqlite3.SQLITE_OK if action in ALLOWED else sqlite3.SQLITE_DENY
+
+
+@contextmanager
+def _connected(path: Path) -> Iterator[sqlite3.Connection]:
+    """The file, opened to be read alone, in this thread."""
+    try:
+        with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as connection:
+            yield connection
+    except sqlite3.Error as error:
+        denied = "not authorized" in str(error) or "prohibited" in str(error)
+        said = "it does more than to SELECT, which is all that is run" if denied else str(error)
+        raise InputError(f"{str(path)!r} can't be read as SQLite: {said}") from None
+
+
+def _declared(path: Path, table: str) -> dict[str, str]:
+    with _connected(path) as connection:
+        return {row[1]: str(row[2]).upper() for row in connection.execute(f"PRAGMA table_info({table})")}
+
+
+def _kinds(
+    connection: sqlite3.Connection, source: str, name: str, names: list[str], declared: dict[str, str], data: Data
+) -> tuple[dict[str, str], str, list[str], int]:
+    """(kinds, WHERE, notes, rows) by one pass over the table."""
+    columns = [identifier(column) for column in names]
+    asks = [f"sum(typeof({c}) = '{stored}')" for c in columns for stored in STORED]
+    asks += [f"sum(abs({c}) > 1.7e308)" for c in columns]
+    asks += [f"sum(julianday({c}) IS NOT NULL)" for c in columns]
+    asks += [f"sum({c} NOT IN (0, 1))" for c in columns]
+    found = connection.execute(f"SELECT count(*), {', '.join(asks)} FROM {source}").fetchone()
+    read = int(found[0])
+    stored = {c: found[1 + 4 * i : 5 + 4 * i] for i, c in enumerate(names)}
+    infinite, dated, odd = (
+        dict(zip(names, (int(v or 0) for v in found[start : start + len(names)]), strict=True))
+        for start in (1 + (4 + k) * len(names) for k in range(3))
+    )
+    kinds, tests = {}, []
+    for column, counts in stored.items():
+        whole, real, text, blob = (int(count or 0) for count in counts)
+        cell, type_said, there = identifier(column), declared.get(column, ""), whole + real + text + blob
+        kind = "other" if blob else "text" if text else "number" if real else "integer"
+        if column in data.text and kind != "other":
+            kind = "text"
+        elif kind == "text" and text < there:
+            if not data.skip_bad_rows:
+                raise _changes(connection, source, name, column, whole + real > text, data)
+            kind = "text" if text > whole + real else "number"
+            tests.append(f"typeof({cell}) IN ({chr(39)}null{chr(39)}, {_types(kind)})")
+        elif kind == "text" and ("DATE" in type_said or "TIME" in type_said) and dated[column] == there:
+            kind = "time"
+        elif kind == "integer" and "BOOL" in type_said and not odd[column]:
+            kind = "boolean"
+        if not there:
+            kind = "text"
+        if kind == "number" and infinite[column] and data.skip_bad_rows:
+            tests.append(f"({cell} IS NULL OR abs({cell}) < 1.7e308)")
+        kinds[column] = kind
+    where = f" WHERE {' AND '.join(tests)}" if tests else ""
+    rows = int(connection.execute(f"SELECT count(*) FROM {source}{where}").fetchone()[0]) if tests else read
+    return kinds, where, skipped(read - rows, read, ["a value of another type than its column's"]), rows
+
+
+def _types(kind: str) -> str:
+    return "'text'" if kind == "text" else "'integer', 'real'"
+
+
+def _changes(
+    connection: sqlite3.Connection, source: str, name: str, column: str, numbers: bool, data: Data
+) -> InputError:
+    """The error on a column of numbers and text, with the first cell that is of the rarer type."""
+    cell, rare = identifier(column), "= 'text'" if numbers else "IN ('integer', 'real')"
+    row, value = connection.execute(
+        f"SELECT nth, {cell} FROM (SELECT row_number() OVER () AS nth, {cell} FROM {source}) "
+        f"WHERE typeof({cell}) {rare}"
+    ).fetchone()
+    held = "numbers" if numbers else "text"
+    return InputError(
+        f"{name}, row {row:,}: column {column!r} holds {value!r:.60}, and {held} elsewhere; {way_out(column, data)}"
+    )
+
+
+ARROW = {"integer": "int64", "number": "float64", "time": "float64", "boolean": "bool_", "other": "bool_"}
+
+
+def _batches(path: Path, select: str, kinds: list[str], most: int) -> Generator[Any]:
+    import pyarrow as pa
+
+    types = [getattr(pa, ARROW.get(kind, "large_string"))() for kind in kinds]
+    with _connected(path) as connection:
+        connection.set_authorizer(_only_read)
+        cursor = connection.execute(select)
+        while rows := cursor.fetchmany(most):
+            arrays = []
+            for column, kind in zip(zip(*rows, strict=True), types, strict=True):
+                cells = [None if cell is None else bool(cell) for cell in column] if kind == pa.bool_() else column
+                arrays.append(pa.array(cells, kind))
+            yield pa.record_batch(arrays, [f"v{i}" for i in range(len(arrays))])

@@ -1,0 +1,1 @@
+"""`handgrad tune`: options searched by Ray Tune."""

@@ -1,0 +1,3 @@
+"""The same training over many processes and machines, on Ray. docs/scaling.md says when, and what it costs."""
+
+from handgrad.scale.run import fit as fit

@@ -1,0 +1,147 @@
+"""What cannot be trained on by workers: said before the first step, and what to do about it."""
+
+import socket
+import sys
+
+import numpy as np
+import pytest
+
+import handgrad as hg
+from handgrad.errors import ClusterError, DTypeError, ShapeError, ValueRangeError
+from handgrad.scale import fit
+from handgrad.scale.cluster import faults
+from handgrad.scale.data import fitted
+from handgrad.scale.files import check_schemas, files_of, schemas
+
+X = np.random.default_rng(0).standard_normal((6, 3))
+Y = np.array([0, 1, 0, 1, 0, 1])
+MODEL = hg.mlp([3, 4, 2])
+HERE = {"handgrad": "1.2", "torch": "2.13"}
+
+needs_ray = pytest.mark.skipif(
+    not all(__import__("importlib").util.find_spec(name) for name in ("ray", "torch")), reason="workers need Ray"
+)
+
+
+@needs_ray
+@pytest.mark.parametrize("address", ["127.0.0.1:{}", "ray://127.0.0.1:{}"])
+def test_nobody_at_the_address(address):
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    with pytest.raises(ClusterError, match=rf"no Ray cluster answers at .*{port}.*ray start --head"):
+        fit(MODEL, (X, Y), workers=2, address=address.format(port))
+
+
+@needs_ray
+@pytest.mark.parametrize("address", ["somewhere", "host:port", ":6379"])
+def test_an_address_that_is_none(address):
+    with pytest.raises(ClusterError, match="host and port"):
+        fit(MODEL, (X, Y), address=address)
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "words"),
+    [
+        ({"workers": 7}, ShapeError, "6 rows cannot be shared by 7 workers"),
+        ({"workers": (2, 9)}, ShapeError, "6 rows cannot be shared by 9 workers"),
+        ({"workers": 0}, ValueRangeError, "workers"),
+        ({"workers": (3, 2)}, ValueRangeError, r"\(least, most\)"),
+        ({"threads": 0}, ValueRangeError, "threads"),
+        ({"timeout": 0}, ValueRangeError, "timeout"),
+        ({"max_failures": -2}, ValueRangeError, "max_failures"),
+        ({"resume": True}, ValueRangeError, "checkpoint=FOLDER"),
+        ({"every": "now and then"}, ValueRangeError, "every"),
+        ({"batchsize": 3}, TypeError, "batchsize"),
+        ({"batch_size": 0}, ValueRangeError, "batch_size"),
+    ],
+)
+def test_options(options, error, words):
+    with pytest.raises(error, match=words):
+        fit(MODEL, (X, Y), **options)
+
+
+def test_data_and_model():
+    with pytest.raises(DTypeError, match="model must be a Layer"):
+        fit("mlp", (X, Y))
+    with pytest.raises(ValueRangeError, match="finite"):
+        fit(MODEL, (np.full_like(X, np.nan), Y))
+
+
+def test_without_the_extra(monkeypatch):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(ImportError, match=r"pip install 'handgrad\[ray\]'"):
+        fit(MODEL, (X, Y))
+
+
+def test_nodes_that_lack_something():
+    assert faults({"10.0.0.1": HERE}, HERE) == []
+    assert faults({"10.0.0.2": None}, HERE)[0].startswith("node 10.0.0.2 did not answer within")
+    assert faults({"10.0.0.3": HERE | {"torch": None}}, HERE) == [
+        "node 10.0.0.3 lacks torch: run pip install 'handgrad[ray]' there"
+    ]
+    (said,) = faults({"10.0.0.4": {"handgrad": "1.1", "torch": "2.12"}}, HERE)
+    assert said == "node 10.0.0.4 has handgrad 1.1, and this process has 1.2: install the same there"
+
+
+@pytest.fixture
+def files(tmp_path):
+    """Two tables as Parquet, and a third of other columns."""
+    pa = pytest.importorskip("pyarrow")
+    import pyarrow.parquet as pq
+
+    columns = {"a": [1, 2], "b": [0.5, 0.25]}
+    for name, more in (("0", {}), ("1", {"a": [1.5, 2.5]}), ("2", {"b": ["x", "y"], "c": [1, 2]})):
+        pq.write_table(pa.table(columns | more), tmp_path / f"{name}.parquet")
+    return tmp_path
+
+
+def test_files_of_other_columns(files):
+    found = files_of(files)
+    assert [file[-9:] for file in found] == ["0.parquet", "1.parquet", "2.parquet"]
+    check_schemas(schemas(found[:2], "parquet"))  # whole numbers and others are numbers
+    with pytest.raises(
+        ShapeError, match=r"2\.parquet' does not have the columns of .*0\.parquet'.*'c'.*'b' holds text"
+    ):
+        check_schemas(schemas(found, "parquet"))
+
+
+def test_files_that_are_none(files, tmp_path):
+    with pytest.raises(ValueRangeError, match="no file"):
+        files_of(tmp_path / "nothing*.parquet")
+    (tmp_path / "text.csv").write_text("a,b\n1,2\n")
+    with pytest.raises(ValueRangeError, match="all Parquet or all CSV"):
+        files_of(tmp_path)
+    assert files_of([str(tmp_path / "text.csv"), "s3://bucket/b.csv"])[1] == "s3://bucket/b.csv"
+
+
+def test_blocks_that_differ():
+    pa = pytest.importorskip("pyarrow")
+    schema = pa.schema([("a", pa.int64()), ("y", pa.float64())])
+    assert fitted(pa.table({"y": [1], "a": [2]}), schema).schema == schema
+    with pytest.raises(ShapeError, match="lacks the column 'y'"):
+        fitted(pa.table({"a": [2]}), schema)
+    with pytest.raises(DTypeError, match=r"column 'a' is int64 in the first block.*string in another"):
+        fitted(pa.table({"y": [1.0], "a": ["one"]}), schema)
+
+
+@needs_ray
+def test_a_ray_dataset_of_text(cluster):
+    pa = pytest.importorskip("pyarrow")
+    import ray
+
+    ray.init(address=cluster, log_to_driver=False, logging_level="ERROR")
+    try:
+        data = ray.data.from_arrow(pa.table({"a": [1.0, 2.0] * 32, "t": ["x", "y"] * 32, "y": [0, 1] * 32}))
+        options = {"workers": 2, "batch_size": 32}
+        with pytest.raises(DTypeError, match="column 't' of the dataset holds string"):
+            fit(MODEL, (data, "y"), **options)
+        with pytest.raises(ValueRangeError, match="target"):
+            fit(MODEL, (data, "z"), **options)
+        with pytest.raises(ValueRangeError, match="multiple of 2"):
+            fit(MODEL, (data, "y"), workers=2, batch_size=33)
+        with pytest.raises(ShapeError, match="64 rows cannot be shared by 65 workers"):
+            fit(MODEL, (data, "y"), workers=65, batch_size=65)
+        with pytest.raises(ClusterError, match="4 processors, and the workers need 12"):
+            fit(MODEL, (X, Y), workers=6, threads=2)
+    finally:
+        ray.shutdown()

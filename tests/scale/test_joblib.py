@@ -1,0 +1,60 @@
+"""The estimators under joblib's back ends for Ray and Dask: a search there gives what it gives in one process."""
+
+import numpy as np
+import pytest
+from sklearn.model_selection import GridSearchCV
+
+import handgrad as hg
+
+rng = np.random.default_rng(2)
+X = rng.standard_normal((90, 4))
+Y = (X[:, 0] + X[:, 1] > 0).astype(int)
+
+
+def search():
+    estimator = hg.MLPClassifier((8,), max_iter=5, random_state=0)
+    return GridSearchCV(estimator, {"alpha": [1e-4, 1.0]}, cv=2, n_jobs=2, error_score="raise")
+
+
+@pytest.fixture(scope="module")
+def expected():
+    """The scores of a search in this process."""
+    found = search().set_params(n_jobs=1).fit(X, Y)
+    return found.cv_results_["mean_test_score"]
+
+
+@pytest.fixture(autouse=True)
+def few_epochs_are_enough():
+    import warnings
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that it has not converged, here and in the workers
+        yield
+
+
+def test_on_ray(cluster, expected):
+    import joblib
+    import ray
+    from ray.util.joblib import register_ray
+
+    ray.init(address=cluster, log_to_driver=False, logging_level="ERROR")
+    try:
+        register_ray()
+        with joblib.parallel_backend("ray"):
+            found = search().fit(X, Y)
+    finally:
+        ray.shutdown()
+    np.testing.assert_array_equal(found.cv_results_["mean_test_score"], expected)
+
+
+def test_on_dask(expected):
+    distributed = pytest.importorskip("distributed", reason="Dask's back end needs dask.distributed")
+    import joblib
+
+    with (
+        distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None, processes=True) as here,
+        distributed.Client(here),
+        joblib.parallel_backend("dask"),
+    ):
+        found = search().fit(X, Y)
+    np.testing.assert_array_equal(found.cv_results_["mean_test_score"], expected)
