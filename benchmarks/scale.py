@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import statistics
+import tempfile
 import time
 from collections.abc import Callable
 from typing import Any
@@ -59,13 +60,13 @@ def measured(workers: int, given: argparse.Namespace) -> list[dict[str, Any]]:
     from handgrad.scale.network import Gloo
 
     plan = {"configs": given.configs.split(","), "rounds": given.rounds, "seconds": given.seconds}
-    with cluster(given.address, 2):
+    with cluster(given.address, 2), tempfile.TemporaryDirectory() as storage:
         trainer = TorchTrainer(
             worker,
             train_loop_config=plan,
             torch_config=Gloo(),
             scaling_config=ScalingConfig(num_workers=workers, resources_per_worker={"CPU": 1}),
-            run_config=RunConfig(),
+            run_config=RunConfig(storage_path=storage),
         )
         return trainer.fit().return_value
 

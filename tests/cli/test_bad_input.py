@@ -53,7 +53,7 @@ def test_tables(refused, tmp_path, content, saying):
     [
         ("t.parquet", b"junk, and some more of it", "can't be read as parquet"),
         ("t.parquet", b"", "is empty"),
-        ("t.jsonl", b"{junk", "can't be read as jsonl"),
+        ("t.jsonl", b"{junk", "t.jsonl, line 1: it is no JSON: Expecting property name"),
         ("t.xlsx", b"PK", "can't tell what 't.xlsx' is by its name; known are .csv"),
         ("t.csv.gz", b"junk", "can't be read as UTF-8 text"),
     ],

@@ -52,14 +52,14 @@ def test_a_bad_row_is_named_or_skipped(handgrad, refused, tmp_path, file, conten
         write(tmp_path / "t/a.csv", csv_with())
         data, rows = "t", 120 - count
     refused("train", data, "--target", "y", *QUICK, "--quiet", saying=saying.format(file.replace(".", r"\.")))
-    for stream in ("--no-stream", "--stream"):
+    for stream in ("--no-stream", "--stream")[: 2 if file == "t.csv" else 1]:
         ran = handgrad("train", data, "--target", "y", *QUICK, "--skip-bad-rows", "--name", stream[2:], stream)
         assert ran.code == 0, ran.err
         assert f"{count} of {rows + count} rows skipped, as --skip-bad-rows says" in " ".join(ran.out.split())
         config = json.loads((tmp_path / "runs" / stream[2:] / "config.json").read_text())
         assert config["options"]["skip_bad_rows"] is True
         assert sum(config["rows"].values()) == rows
-        assert config["columns"][:2] == ["n", "x"][-len(config["columns"][:2]) :] or "x" in config["columns"]
+        assert "x" in config["columns"]
         assert any(note.startswith(f"{count} of {rows + count} rows skipped") for note in config["notes"])
 
 

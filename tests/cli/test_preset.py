@@ -131,7 +131,7 @@ def test_what_is_new_to_the_model_is_counted(handgrad, tmp_path, houses):
     assert ran.err.splitlines() == [
         "note: sold: 1 of 3 cells are empty, none was in training; taken as the median",
         "note: garden: 1 of 3 cells are empty, none was in training; taken as the median",
-        "note: agent: 1 of 3 cells hold a value not seen in training",
+        "note: agent: 1 of 3 cells hold a value not seen in training, such as 'agent 99'",
         "note: agent: 1 of 3 cells are empty, none was in training; taken as no category",
     ]
 

@@ -137,7 +137,7 @@ def no_memory(monkeypatch):
 
 def test_no_memory_for_the_first_step(no_memory, refused, flowers):
     no_memory(0)
-    said = "^error: out of memory: --batch-size 64 needs 9 GB; --batch-size 32 would fit; nothing was written$"
+    said = "memory: a step of --batch-size 64 needs 9 GB; --batch-size 32 would fit; nothing was written$"
     refused("train", flowers, "--target", "kind", *QUICK, saying=said)
 
 

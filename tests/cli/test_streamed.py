@@ -93,11 +93,11 @@ def test_moments_of_parts_are_those_of_the_whole(parts):
         joined.add(np.array(part))
     assert joined.count == whole.count
     assert (joined.low, joined.high) == (whole.low, whole.high)
-    size = whole.largest
+    size, tiny = whole.largest, 1e-150  # of which the squares are 0
     assert joined.mean == pytest.approx(whole.mean, rel=1e-9, abs=1e-12 * size)
-    assert joined.std == pytest.approx(whole.std, rel=1e-6, abs=1e-7 * size)
+    assert joined.std == pytest.approx(whole.std, rel=1e-6, abs=1e-7 * size + tiny)
     if len(everything) and size < 1e100:
-        assert joined.std == pytest.approx(everything.std(), rel=1e-6, abs=1e-7 * size)
+        assert joined.std == pytest.approx(everything.std(), rel=1e-6, abs=1e-7 * size + tiny)
 
 
 def test_of_very_many_texts_the_rare_ones_are_forgotten(monkeypatch):
@@ -317,7 +317,7 @@ print(json.dumps(peak() - before))
 def test_memory_does_not_grow_with_the_table(tmp_path):
     rng = np.random.default_rng(0)
     schema = pa.schema([(f"f{i}", pa.float32()) for i in range(99)] + [("y", pa.float32())])
-    for name, groups in (("small", 10), ("large", 40)):
+    for name, groups in (("small", 15), ("large", 50)):
         with pq.ParquetWriter(tmp_path / f"{name}.parquet", schema, use_dictionary=False) as writer:
             for _ in range(groups):
                 writer.write_table(
@@ -327,8 +327,8 @@ def test_memory_does_not_grow_with_the_table(tmp_path):
     run = subprocess.run([sys.executable, "-c", PEAK], cwd=tmp_path, capture_output=True, text=True, timeout=300)
     assert run.returncode == 0, run.stderr
     grown = json.loads(run.stdout.splitlines()[-1])
-    assert size > 150
-    assert grown < 0.3 * size, f"{grown:.0f} MB more for a table of {size:.0f} MB"
+    assert size > 190
+    assert grown < 0.4 * size, f"{grown:.0f} MB more for a table of {size:.0f} MB"
     _, _, metadata = load(tmp_path / "runs/large-1/model.safetensors")
     assert metadata["preprocessing"]["target"]["name"] == "y"
-    assert len((tmp_path / "p.csv").read_text().splitlines()) == 400_001
+    assert len((tmp_path / "p.csv").read_text().splitlines()) == 500_001

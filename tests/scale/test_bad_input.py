@@ -2,6 +2,8 @@
 
 import socket
 import sys
+import threading
+from importlib.util import find_spec
 
 import numpy as np
 import pytest
@@ -19,7 +21,7 @@ MODEL = hg.mlp([3, 4, 2])
 HERE = {"handgrad": "1.2", "torch": "2.13"}
 
 needs_ray = pytest.mark.skipif(
-    not all(__import__("importlib").util.find_spec(name) for name in ("ray", "torch")), reason="workers need Ray"
+    not all(find_spec(name) for name in ("ray", "torch")), reason="workers need Ray and torch"
 )
 
 
@@ -30,6 +32,32 @@ def test_nobody_at_the_address(address):
         port = free.getsockname()[1]
     with pytest.raises(ClusterError, match=rf"no Ray cluster answers at .*{port}.*ray start --head"):
         fit(MODEL, (X, Y), workers=2, address=address.format(port))
+
+
+@needs_ray
+@pytest.mark.parametrize("says", [b"", b"HTTP/1.1 400 Bad Request\r\n\r\n"])
+def test_somebody_else_at_the_address(monkeypatch, says):
+    """One that says nothing, and one that speaks another language."""
+    monkeypatch.setattr("handgrad.scale.cluster.PATIENCE", 0.4)
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+
+        def answer():
+            line, _ = other.accept()
+            line.sendall(says)
+            line.recv(4096)
+            over.wait(20)
+            line.close()
+
+        over = threading.Event()
+        thread = threading.Thread(target=answer)
+        thread.start()
+        try:
+            with pytest.raises(ClusterError, match="timed out" if not says else "is not Ray"):
+                fit(MODEL, (X, Y), workers=2, address=f"127.0.0.1:{port}")
+        finally:
+            over.set()
+            thread.join()
 
 
 @needs_ray
@@ -125,6 +153,7 @@ def test_blocks_that_differ():
 
 
 @needs_ray
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # within Ray
 def test_a_ray_dataset_of_text(cluster):
     pa = pytest.importorskip("pyarrow")
     import ray
@@ -139,8 +168,9 @@ def test_a_ray_dataset_of_text(cluster):
             fit(MODEL, (data, "z"), **options)
         with pytest.raises(ValueRangeError, match="multiple of 2"):
             fit(MODEL, (data, "y"), workers=2, batch_size=33)
-        with pytest.raises(ShapeError, match="64 rows cannot be shared by 65 workers"):
-            fit(MODEL, (data, "y"), workers=65, batch_size=65)
+        few = ray.data.from_arrow(pa.table({"a": [1.0, 2.0, 3.0], "y": [0, 1, 0]}))
+        with pytest.raises(ShapeError, match="3 rows cannot be shared by 4 workers"):
+            fit(MODEL, (few, "y"), workers=4, batch_size=4)
         with pytest.raises(ClusterError, match="4 processors, and the workers need 12"):
             fit(MODEL, (X, Y), workers=6, threads=2)
     finally:

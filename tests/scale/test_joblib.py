@@ -6,6 +6,8 @@ from sklearn.model_selection import GridSearchCV
 
 import handgrad as hg
 
+pytestmark = pytest.mark.filterwarnings("ignore")  # that few epochs have not converged, here and in the workers
+
 rng = np.random.default_rng(2)
 X = rng.standard_normal((90, 4))
 Y = (X[:, 0] + X[:, 1] > 0).astype(int)
@@ -21,15 +23,6 @@ def expected():
     """The scores of a search in this process."""
     found = search().set_params(n_jobs=1).fit(X, Y)
     return found.cv_results_["mean_test_score"]
-
-
-@pytest.fixture(autouse=True)
-def few_epochs_are_enough():
-    import warnings
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # that it has not converged, here and in the workers
-        yield
 
 
 def test_on_ray(cluster, expected):

@@ -26,7 +26,7 @@ HUGE = 1e15  # standard deviations: as good as infinite, and with a square that 
 LARGE = 1e300  # beyond, the difference of two numbers may overflow
 MOST_LEVELS = 50  # of a text column; rarer values share one column
 FAR_DAYS = 1e8  # from 1970: the times that microseconds in 64 bits can say
-TILE = 8192  # rows that are encoded at once: their features stay in the processor's cache
+TILE = 4096  # rows that are encoded at once: their features stay in the processor's cache
 
 
 @dataclass(frozen=True)

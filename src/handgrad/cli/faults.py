@@ -109,4 +109,4 @@ def did_you_mean(given: str, names: list[str]) -> str:
 def listed(names: list[str], most: int = 12) -> str:
     """The names, separated by commas; past `most` of them, how many more there are."""
     more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more
+    return ", ".join(f"{name:.60}" for name in names[:most]) + more

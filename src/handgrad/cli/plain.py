@@ -16,9 +16,9 @@ from handgrad.cli.options import Plain
 from handgrad.cli.presets import CHECKED_ROWS, Keeping, Loaded, Plan, Trained, described, preprocessing
 from handgrad.cli.targets import Classes
 from handgrad.cli.tasks import Task
-from handgrad.errors import DivergenceError
+from handgrad.errors import DivergenceError, HandgradError
+from handgrad.formats import FormatError, save
 from handgrad.formats import load as load_model
-from handgrad.formats import save
 from handgrad.layers import L2, CrossEntropy, Loss, SquaredError
 from handgrad.models import Sequential, mlp
 from handgrad.optim import SGD, Adam, AdamW, OneCycle, Optimizer, RMSprop
@@ -48,6 +48,12 @@ def load(path: Path) -> Loaded:
     """The run of a model file. Raises FormatError."""
     model, params, metadata = load_model(path)
     features, target = preprocessing(metadata, path)
+    try:
+        outputs = model.output_shape((features.width,))
+    except HandgradError as error:
+        raise FormatError(f"{str(path)!r}: its model does not take the {features.width} features: {error}") from None
+    if outputs != (target.outputs,):
+        raise FormatError(f"{str(path)!r}: its model gives {outputs}, and its target has {target.outputs} outputs")
     return Loaded(
         features,
         target,

@@ -42,7 +42,8 @@ def _share(option: str, given: float) -> None:
 
 def _named(option: str, given: str, names: list[str]) -> None:
     if given not in names:
-        raise UsageError(f"{option} must be one of {', '.join(names)}, got {given!r:.80}{did_you_mean(given[:80], names)}")
+        near = did_you_mean(given[:80], names)
+        raise UsageError(f"{option} must be one of {', '.join(names)}, got {given!r:.80}{near}")
 
 
 def _number(option: str, given: float, expected: str, fits: bool) -> None:

@@ -180,7 +180,10 @@ def from_json(data: Any) -> Target:
     """The target from what `to_json` gave."""
     try:
         if data["task"] == "classification":
-            return Classes(data["name"], tuple(data["labels"]))
+            labels = data["labels"]
+            if not isinstance(labels, list) or not all(isinstance(label, str) for label in labels):
+                raise TypeError(f"labels must be a list of texts, got {labels!r:.60}")
+            return Classes(data["name"], tuple(labels))
         return Quantity(data["name"], float(data["mean"]), float(data["std"]))
     except (KeyError, TypeError, ValueError) as error:
         raise FormatError(f"the model's target can't be read: {error!r:.200}") from None

@@ -112,9 +112,6 @@ def build(entries: Any) -> Layer:
                 raise FormatError(
                     f"layer {place} of the architecture refers to {_short(reference)}; a layer holds earlier ones only"
                 )
-    used = {index for entry in entries for index in _references(entry)} | {len(entries) - 1}
-    if unused := [place for place in range(len(entries)) if place not in used]:
-        raise FormatError(f"layer {unused[0]} of the architecture stands nowhere in the model, which is the last layer")
     _within_bounds(entries)
     built: list[Layer] = []
     for place, entry in enumerate(entries):
@@ -122,6 +119,9 @@ def build(entries: Any) -> Layer:
             built.append(_make(entry, built))
         except (HandgradError, ArithmeticError, TypeError) as error:
             raise FormatError(f"layer {place} of the architecture, {entry['type']}: {error}") from None
+    used = {index for entry in entries for index in _references(entry)} | {len(entries) - 1}
+    if unused := [place for place in range(len(entries)) if place not in used]:
+        raise FormatError(f"layer {unused[0]} of the architecture stands nowhere in the model, which is the last layer")
     return built[-1]
 
 

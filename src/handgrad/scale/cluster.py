@@ -14,6 +14,9 @@ from handgrad.formats.extras import extra
 PATIENCE = 20.0  # seconds that a cluster has to answer
 NEEDED = ("handgrad", "torch")  # of each node; Ray is there, and sees to its own version
 MUST_AGREE = ("handgrad",)
+# How a client of gRPC, and so of Ray, begins, with its settings, none; the server answers with its own.
+SETTINGS = b"\x04"
+GREETING = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0" + SETTINGS + b"\0" * 5
 QUIET: dict[str, Any] = {"logging_level": "ERROR", "log_to_driver": False}  # what there is to say, `fit` says
 
 
@@ -58,15 +61,18 @@ def cluster(address: str | None, cpus: int) -> Iterator[Any]:
 
 
 def _answers(address: str) -> None:
-    """Raise ClusterError where nothing listens at host:port, rather than wait for it."""
+    """Raise ClusterError where nothing listens at host:port, or something else than Ray, rather than wait for it."""
     if address == "auto":
         return
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if not host or not port.isdigit():
         raise ClusterError(f"address must be 'auto' or a host and port such as '10.0.0.1:6379', got {address!r}")
     try:
-        with closing(socket.create_connection((host.strip("[]"), int(port)), timeout=PATIENCE / 2)):
-            return
+        with closing(socket.create_connection((host.strip("[]"), int(port)), timeout=PATIENCE / 2)) as line:
+            if os.environ.get("RAY_USE_TLS", "0") in ("", "0"):  # within TLS, Ray itself has to ask
+                line.sendall(GREETING)
+                if line.recv(9)[3:4] != SETTINGS:
+                    raise OSError("what listens there is not Ray")
     except OSError as error:
         raise ClusterError(
             f"no Ray cluster answers at {address!r}: {error.strerror or error}. Start one there with "

@@ -247,12 +247,12 @@ def fit(
         except Terminated as error:
             error.result = result("terminated")
             raise
-        except MemoryError as error:
-            raise out_of_memory(error, runner, model, train.example, batch_size) from error
         except Exception as error:
             if error is train.failed or (held is not None and error is held.failed):
                 error.add_note(f"in epoch {len(run.history) + 1}; what was learnt is in this error's `result`")
                 error.result = result("failed")  # type: ignore[attr-defined]
+            elif isinstance(error, MemoryError):
+                raise out_of_memory(error, runner, model, train.example, batch_size) from error
             raise
     return result(run.stopped or ("patience" if watch.is_over else "epochs"))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import platform
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
 from typing import Any
 
@@ -40,10 +40,13 @@ def words_of(rows: Rows) -> Words:
     return _shapes(rows, len), _digest(rows.take(some))
 
 
-def words_of_stream(first: list[Rows], rows: int | None, buffer: int | str) -> Words:
-    """Of a stream that begins so. rows: how many it was said to have. buffer: what it is shuffled through."""
+def words_of_stream(first: list[Rows], rows: int | None, buffer: int | str, files: Sequence[int]) -> Words:
+    """Of a stream that begins so. rows: how many it was said to have. buffer: what it is shuffled through.
+    files: their sizes in bytes, which copies have too.
+    """
     shapes = _shapes(first[0], lambda _: rows if rows is not None else "rows")
-    return f"a stream of {shapes}, buffer {buffer}", _digest(*first)
+    sizes = f", {len(files)} files of {sum(files)} bytes" if files else ""
+    return f"a stream of {shapes}{sizes}, buffer {buffer}", _digest(*first)
 
 
 def surroundings(threads: int | None) -> Setup:

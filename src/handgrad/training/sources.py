@@ -127,7 +127,7 @@ class Streamed:
 
     def words(self) -> Words:
         """Of its first rows, and of what decides the order of all."""
-        return words_of_stream(self._reader.first, self._reader.declared, self.given.buffer)
+        return words_of_stream(self._reader.first, self._reader.declared, self.given.buffer, self.given.files)
 
 
 def sources(data: Any, validation: Any, seed: int, epochs: int) -> tuple[Source, Held | None]:

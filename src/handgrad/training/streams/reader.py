@@ -83,6 +83,7 @@ class Reader:
         given, first, looks = self._begun or self.given.blocks(), 0, two_classes and not self._looked
         self._begun = None
         only: float | None = _NONE_YET
+        weighty = False  # whether any row counts
         try:
             for each in given:
                 block = self._checked(each, first)
@@ -93,6 +94,7 @@ class Reader:
                 if looks and only is not None and self._loss is not None:
                     here = one_class(self._loss, block)
                     only = here if only in (_NONE_YET, here) else None
+                weighty = weighty or block.weight is None or bool(block.weight.max() > 0)
                 yield weighed_by(block, self._mean)
                 first += len(block)
         finally:
@@ -104,6 +106,8 @@ class Reader:
             )
         if self.rows is not None and first < self.rows:
             raise StreamError(f"{self.name} gave {first} rows, not {self._as_many()}")
+        if not weighty:
+            raise ValueRangeError(f"sample_weight of {self.name} is 0 for every sample")
         self.rows, self._looked = first, self._looked or two_classes
         if looks and only is not None and self._loss is not None:
             raise one_class_alone(self._loss, only, first)
@@ -168,13 +172,32 @@ class Reader:
             raise ValueRangeError(
                 f"{self.name} is an iterator, which gives its weights once; say their mean, as Stream(weight_mean=...)"
             )
-        total, count = 0.0, 0
-        for block in self.given.weights():
-            weight = np.asarray(on_host(block), np.float64)
-            total, count = total + float(weight.sum()), count + len(weight)
-        mean = total / max(1, count)
-        if not 0 < mean < math.inf:
-            raise ValueRangeError(
-                f"sample_weight of {self.name} must be finite, at least 0 and above 0 for some, got a mean of {mean}"
-            )
-        return mean
+        total, count, weights = 0.0, 0, self._weights()
+        try:
+            for weight in weights:
+                bad = np.flatnonzero(~((weight >= 0) & np.isfinite(weight)))
+                if len(bad):
+                    what = f"got {weight[bad[0]]} at row {count + bad[0]}"
+                    raise ValueRangeError(f"sample_weight of {self.name} must be finite and at least 0, {what}")
+                total, count = total + float(weight.sum()), count + len(weight)
+        finally:
+            close(weights)
+        if not 0 < total < math.inf:
+            what = "is 0 for every sample" if total == 0 else f"has the sum {total}"
+            raise ValueRangeError(f"sample_weight of {self.name} {what}")
+        return total / count
+
+    def _weights(self) -> Iterator[np.ndarray]:
+        """One pass over them, of a table over their column alone."""
+        if self.given.table is not None:
+            yield from self.given.table.weights()
+            return
+        blocks, first = self.given.blocks(), 0
+        try:
+            for each in blocks:
+                block = self._checked(each, first)
+                if block is not None:
+                    yield np.asarray(on_host(block.weight), np.float64)
+                    first += len(block)
+        finally:
+            close(blocks)

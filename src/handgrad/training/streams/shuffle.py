@@ -18,22 +18,28 @@ def shuffled(blocks: Iterable[Rows], capacity: int, count: int, rng: np.random.G
     While rows come, `count` of those in the full buffer are drawn, all alike, and others take their places: so a row
     stays for `capacity` others on the average, and may for any number of them. What is left at the end is permuted: all
     of it, by one permutation of `rng`, where no more rows came than the buffer holds. count: at most `capacity`.
+    Raises MemoryError where there is no room for so large a buffer.
     """
-    held, free = None, np.arange(capacity)  # the buffer, and its places that are free
+    held, filled = None, 0  # the buffer, and its places that were ever written to
+    free = np.arange(0)  # those of them that are to be written to again
     for block in blocks:
         if held is None:
             held = _room(block, capacity)
         at = 0
         while at < len(block):
-            if not len(free):
-                free = rng.choice(capacity, count, replace=False)
-                yield held.take(free)
-            here = free[: len(block) - at]
+            if filled < capacity:
+                here = np.arange(filled, min(capacity, filled + len(block) - at))
+                filled += len(here)
+            else:
+                if not len(free):
+                    free = rng.choice(capacity, count, replace=False)
+                    yield held.take(free)
+                here, free = np.split(free, [len(block) - at])
             _put(held, here, block.take(slice(at, at + len(here))))
-            free, at = free[len(here) :], at + len(here)
+            at += len(here)
     if held is None:
         return
-    left = np.delete(np.arange(capacity), free)
+    left = np.delete(np.arange(filled), free)
     left = left[rng.permutation(len(left))]
     for start in range(0, len(left), count):
         yield held.take(left[start : start + count])
@@ -64,7 +70,12 @@ def _room(like: Rows, count: int) -> Rows:
         xp = array_api_compat.array_namespace(array)
         return xp.empty((count, *array.shape[1:]), dtype=array.dtype, device=array_api_compat.device(array))
 
-    return Rows(empty(like.x), empty(like.y), None if like.weight is None else empty(like.weight))
+    try:
+        return Rows(empty(like.x), empty(like.y), None if like.weight is None else empty(like.weight))
+    except (MemoryError, ValueError):  # NumPy's own word for more than can be addressed
+        raise MemoryError(
+            f"a buffer of {count:,} rows of {like.bytes_of_a_row} bytes does not fit in memory; take a smaller one"
+        ) from None
 
 
 def _put(held: Rows, places: np.ndarray, block: Rows) -> None:

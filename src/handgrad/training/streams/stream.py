@@ -15,6 +15,7 @@ from handgrad.errors import DTypeError, StreamError, ValueRangeError
 from handgrad.training.streams.tables import Table, is_table
 
 UNITS = {"kB": 1e3, "MB": 1e6, "GB": 1e9}
+PLACE = 8  # bytes that the number of a row's place takes while places are drawn
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,13 +64,11 @@ class Stream:
         if self.weight_mean is not None:
             settle("weight_mean", checks.positive("weight_mean", self.weight_mean))
         _buffer(self.buffer)
-        if isinstance(self.features, str):
-            raise DTypeError(f"features must be a list of columns' names, got {self.features!r}")
+        features = None if self.features is None else _names("features", self.features)
+        if self.weight is not None and not isinstance(self.weight, str):
+            raise DTypeError(f"weight must be the name of a column, got a {type(self.weight).__name__}")
         if self.target is not None:
-            target = self.target if isinstance(self.target, str) else tuple(self.target)
-            features = None if self.features is None else tuple(self.features)
-            if not target:
-                raise ValueRangeError(f"target must name a column, or more, got {self.target!r}")
+            target = self.target if isinstance(self.target, str) else _names("target", self.target)
             settle("target", target)
             settle("features", features)
             settle("table", Table(self.source, target, self.weight, features))
@@ -98,16 +97,15 @@ class Stream:
             raise DTypeError(f"source() must give an iterator of batches (X, y), got {type(given).__name__}")
         return iter(given)
 
-    def weights(self) -> Iterator[Any]:
-        """One pass over the sample weights alone."""
-        if self.table is not None:
-            return self.table.weights()
-        return (batch[2] for batch in self.blocks())
-
     @property
     def columns(self) -> tuple[str, ...]:
         """The names of X's columns, where they are known."""
         return self.table.named if self.table is not None else ()
+
+    @property
+    def files(self) -> list[int]:
+        """The sizes in bytes of those of this machine that it is read from, once any was."""
+        return [size for size, _ in self.table.seen.values()] if self.table is not None else []
 
     def count(self) -> int | None:
         """How many rows it has, where that is known."""
@@ -119,7 +117,7 @@ class Stream:
     def capacity(self, bytes_of_a_row: int) -> int:
         """The rows that the buffer holds."""
         size, unit = _buffer(self.buffer)
-        return size if unit == "rows" else max(1, size // max(1, bytes_of_a_row))
+        return size if unit == "rows" else max(1, size // (bytes_of_a_row + PLACE))
 
 
 def stream_of(data: Any, name: str = "data") -> Stream | None:
@@ -130,12 +128,34 @@ def stream_of(data: Any, name: str = "data") -> Stream | None:
     if isinstance(data, Stream):
         return data
     if isinstance(data, tuple | list) and len(data) in (2, 3):
-        return Stream(*data) if isinstance(data[1], str) else None
+        if isinstance(data[1], str) or (is_table(data[0]) and _are_names(data[1])):
+            return Stream(*data)
+        return Stream(data) if all(map(_is_batch, data)) else None
     if isinstance(data, tuple | str | bytes | Mapping) or is_array_api_obj(data):
         return None
     if is_table(data):
         raise ValueRangeError(f"{name} is a table; give ({name}, 'target'), with the name of the column that is y")
     return Stream(data) if callable(data) or isinstance(data, Iterable) else None
+
+
+def _is_batch(value: Any) -> bool:
+    """Whether it is surely (X, y) or (X, y, sample_weight): its first has samples as rows, and is no sample itself."""
+    if not isinstance(value, tuple | list) or len(value) not in (2, 3):
+        return False
+    return is_array_api_obj(value[0]) and value[0].ndim > 1 and len(value[0]) == len(value[1])
+
+
+def _are_names(value: Any) -> bool:
+    return isinstance(value, tuple | list) and bool(value) and all(isinstance(name, str) for name in value)
+
+
+def _names(argument: str, value: Any) -> tuple[str, ...]:
+    """Raises DTypeError unless they are names of columns, one or more."""
+    found = tuple(value) if isinstance(value, Iterable) and not isinstance(value, str) else ()
+    if not _are_names(found):
+        one = " the name of a column, or" if argument == "target" else ""
+        raise DTypeError(f"{argument} must be{one} a list of columns' names, one or more, got {value!r:.200}")
+    return found
 
 
 def _buffer(value: Any) -> tuple[int, str]:

@@ -157,6 +157,8 @@ def _reader(source: Any, wanted: tuple[str, ...] | None, seen: Print) -> _Reader
     else:
         import pyarrow
 
+        if type(source).__module__.partition(".")[0] == "pandas":  # by itself it gives its index as a column
+            source = pyarrow.Table.from_pandas(source, preserve_index=False)
         reader = source if isinstance(source, pyarrow.RecordBatchReader) else None
         if reader is None:
             reader = pyarrow.RecordBatchReader.from_stream(source)
@@ -243,8 +245,7 @@ class _Columns:
     def of_features(self, names: Sequence[str]) -> np.ndarray:
         """(m, n), each row in one piece."""
         columns = [self._numbers(name) for name in names]
-        dtype = np.result_type(*(column.dtype for column in columns))
-        dtype = np.dtype(np.float32 if dtype in (np.float16, np.float32) else np.float64)
+        dtype = np.result_type(np.float32, *(column.dtype for column in columns))
         out = np.empty((self._batch.num_rows, len(names)), dtype)
         for start in range(0, len(out), TILE):
             part = slice(start, start + TILE)
@@ -263,10 +264,20 @@ class _Columns:
             raise ValueRangeError(f"column {name!r} is null at row {row}; fill it, or leave such rows out")
         kind = column.type
         if pa.types.is_decimal(kind):
-            column = column.cast(pa.int64() if labels and kind.scale == 0 else pa.float64())
+            column = _whole(column) if labels and kind.scale == 0 else column.cast(pa.float64())
         elif pa.types.is_boolean(kind):
             column = column.cast(pa.uint8())
         elif not (pa.types.is_integer(kind) or pa.types.is_floating(kind)):
             what = "text" if pa.types.is_string(kind) or pa.types.is_large_string(kind) else str(kind)
             raise DTypeError(f"column {name!r} must hold numbers, got {what}; encode it, or leave it out of features")
         return column.to_numpy(zero_copy_only=False)
+
+
+def _whole(column: Any) -> Any:
+    """Decimals without a fraction as int64, as float64 where that does not hold them."""
+    import pyarrow as pa
+
+    try:
+        return column.cast(pa.int64())
+    except pa.ArrowInvalid:
+        return column.cast(pa.float64())
