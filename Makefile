@@ -3,14 +3,15 @@ PYTHON ?= python3
 VENV ?= .venv
 # Further requirements for the tests, e.g. EXTRA="torch==2.13.0": their tests then run instead of being skipped.
 EXTRA ?=
+# The extras that are installed with it; GROUPS=test,ray tests the training on Ray too.
+GROUPS ?= test
 # One process a core, each with the tests of whole files, as far as there are some; PYTEST="..." passes options on.
 PYTEST ?= -n auto --dist worksteal
 
 bin := $(VENV)/bin
-# Stamps say what is installed: a venv is made anew for another PYTHON, and added to for another EXTRA.
+# Stamps say what is installed: a venv is made anew for another PYTHON, and added to for another EXTRA or GROUPS.
 made := $(VENV)/made-by-$(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])')
-empty :=
-tested := $(VENV)/tested-with-$(subst $(empty) $(empty),-,$(subst =,.,$(strip $(EXTRA))))
+tested := $(VENV)/tested-with-$(shell echo '$(GROUPS) $(EXTRA)' | cksum | cut -d ' ' -f 1)
 
 # The packages that the page is built and tested with.
 packages := web/node_modules/.package-lock.json
@@ -75,7 +76,7 @@ $(VENV)/installed: $(made) pyproject.toml
 	@touch $@
 
 $(tested): $(made) pyproject.toml
-	$(bin)/python -m pip install -q --disable-pip-version-check -e '.[test]' $(EXTRA)
+	$(bin)/python -m pip install -q --disable-pip-version-check -e '.[$(GROUPS)]' $(EXTRA)
 	@touch $@ $(VENV)/installed
 
 clean:

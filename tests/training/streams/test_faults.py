@@ -219,7 +219,7 @@ def test_a_file_that_vanishes_between_epochs(tmp_path):
         ({"buffer": "0 MB"}, "buffer must be a number of rows"),
         ({"weight_mean": 0.0}, "weight_mean must be a finite number above 0"),
         ({"weight": "w"}, "weight and features are names of a table's columns; give target"),
-        ({"features": "a"}, "features must be a list of columns' names, got 'a'"),
+        ({"features": "a"}, "features must be a list of columns' names, one or more, got 'a'"),
         ({"target": []}, "target must name a column"),
         ({"source": pa.table({"a": [1]})}, "target must say which column of the table is y"),
         ({"source": 5}, r"source must give batches \(X, y\): .*got int"),
