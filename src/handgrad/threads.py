@@ -1,9 +1,9 @@
-"""How many threads the BLAS under NumPy takes."""
+"""How many threads the BLAS under NumPy takes, and waiting for threads."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -36,3 +36,13 @@ def blas_threads(count: int | None) -> Iterator[None]:
             _inside -= 1
             if _inside == 0:
                 _limit.restore_original_limits()
+
+
+def join(threads: Sequence[threading.Thread]) -> None:
+    """Wait for threads, all of them: what is raised meanwhile, such as Ctrl-C, is raised when they have ended."""
+    try:
+        for thread in threads:
+            thread.join()
+    except BaseException:
+        join(threads)
+        raise

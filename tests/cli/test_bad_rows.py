@@ -9,6 +9,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from handgrad.cli.faults import InputError
+from handgrad.cli.sources import Data, open_source, read_table
+
 QUICK = ("--epochs", 2, "--hidden", "4")
 GOOD = [f"{i % 7},{i}.5,{'ab'[i % 2]},{'yn'[i % 3 > 0]}" for i in range(60)]
 HEADER = "n,x,word,y"
@@ -70,6 +73,51 @@ def test_the_note_names_the_first_of_them(handgrad, tmp_path):
         f"t.csv, line {line}: 1 cells where the header has 4 columns" for line in (5, 9, 22)
     )
     assert f"{note}; and 2 more" in " ".join(ran.out.split())
+
+
+def test_of_a_row_and_a_cell_that_are_wrong_the_row_is_named(refused, tmp_path):
+    write(tmp_path / "t.csv", csv_with(row3="1", row31="1,unknown,a,y"))
+    saying = r"t\.csv, line 5: 1 cells where the header has 4 columns"
+    refused("train", "t.csv", "--target", "y", *QUICK, "--quiet", saying=saying)
+    half = {f"row{i}": f"1,word {i},a,y" for i in range(35, 60)}
+    write(tmp_path / "t.csv", csv_with(row3="1,2,3,4,5,6,7", **half))
+    saying = r"t\.csv, line 5: 7 cells where the header has 4 columns"
+    refused("train", "t.csv", "--target", "y", *QUICK, "--quiet", saying=saying)
+    saying = r"t\.csv, line 37: column 'x' holds 'word 35', and 34 of its 59 cells are numbers"
+    refused("train", "t.csv", "--target", "y", *QUICK, "--quiet", "--skip-bad-rows", saying=saying)
+
+
+def test_a_target_that_is_no_number_is_a_bad_row(handgrad, tmp_path):
+    write(tmp_path / "t.csv", csv_with(row3="1,2", row31="1,unknown,a,y", row40="1,inf,a,y", row50="1,,a,y"))
+    ran = handgrad("train", "t.csv", "--target", "x", *QUICK, "--skip-bad-rows")
+    said = " ".join(ran.out.split())
+    assert "3 of 60 rows skipped, as --skip-bad-rows says: t.csv, line 5: 2 cells" in said
+    assert "1 of 57 rows dropped: their x is empty" in said
+
+
+@pytest.mark.parametrize("wrong", [None, "1,2"])
+def test_lines_that_end_in_another_way_far_below(tmp_path, wrong):
+    write(tmp_path / "t/a.csv", csv_with())
+    far = "".join(f"{i},{i}.5,{'long' * 20},y\n" for i in range(1000))
+    end = "1,2.5,a,y\r\n3,4.5,b,n\n" + (f"{wrong}\r\n" if wrong else "")
+    for content in (csv_with() + "1,2.5,a,y\r\n1,2.5,a,y\n", csv_with()):  # in the second file, or far below
+        write(tmp_path / "t/b.csv", content)
+        write(tmp_path / "t/c.csv", csv_with() + far + end)
+        if wrong is None:
+            assert read_table(tmp_path / "t").rows == 60 + content.count("\n") - 1 + 1062
+        else:
+            with pytest.raises(InputError, match=r"t/c\.csv, line 1064: 2 cells where the header has 4 columns"):
+                read_table(tmp_path / "t")
+
+
+def test_very_many_bad_rows_are_counted_and_not_held(tmp_path):
+    write(tmp_path / "t.csv", csv_with() + "1\n" * 50_000)
+    with open_source(Data(str(tmp_path / "t.csv"), skip_bad_rows=True)) as source:
+        assert source.rows == 60
+        (note,) = source.notes
+    assert note.startswith("50,000 of 50,060 rows skipped")
+    assert note.endswith("; and 49,997 more")
+    assert len(note) < 1000
 
 
 def test_a_quote_left_open_is_no_row_to_skip(refused, tmp_path):
@@ -198,6 +246,10 @@ def test_predict_says_which_value_is_new(trained, tmp_path):
     write(tmp_path / "new.csv", csv_with(row3="1,2.5,zebra,y"))
     ran = trained("predict", "t-1", "new.csv")
     assert "word: 1 of 60 cells hold a value not seen in training, such as 'zebra'" in ran.err
+    many = [f"1,2.5,zebra {i},y" for i in range(40_000)]  # in several blocks
+    write(tmp_path / "new.csv", "\n".join([HEADER, *many]) + "\n")
+    ran = trained("predict", "t-1", "new.csv", "--output", "out.csv")
+    assert "word: 40000 of 40000 cells hold a value not seen in training, such as 'zebra 0'" in ran.err
 
 
 def test_rows_without_a_target(handgrad, refused, tmp_path):

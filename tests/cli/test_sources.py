@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from handgrad.cli.faults import InputError, UsageError
-from handgrad.cli.sources import Data, name_of, open_source, read_table
+from handgrad.cli.sources import Data, is_there, name_of, open_source, read_table
 
 QUICK = ("--epochs", 2, "--hidden", "4", "--quiet")
 ROWS = [{"x": i % 7 - 0.5, "n": i % 5, "word": "ab"[i % 2], "y": "no" if i % 7 > 3 else "yes"} for i in range(80)]
@@ -302,6 +302,77 @@ def test_cells_of_any_text_are_read_as_what_they_say(tmp_path, rows):
                 assert value == float(text)
             else:
                 assert np.datetime64(text.strip(), "D").astype(int) == value
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "-- all\nSELECT * FROM t; -- of them; all",
+        "/* a; b */ SELECT x, n, word, y FROM t WHERE word <> ';--' ; ; /* end */",
+        f"SELECT * FROM t WHERE word <> '{'long' * 100}'",
+    ],
+)
+@pytest.mark.parametrize("kind", ["DATA", "duckdb", "sqlite"])
+def test_comments_and_semicolons_around_a_select(tmp_path, monkeypatch, kind, sql):
+    monkeypatch.chdir(tmp_path)
+    pq.write_table(ARROW, "t.parquet")
+    in_sqlite("t.db")
+    in_duckdb("t.duckdb")
+    given = {"duckdb": Data("t.duckdb", sql=sql), "sqlite": Data("t.db", sql=sql)}
+    data = given.get(kind, Data(sql.replace("FROM t", "FROM 't.parquet'")))
+    assert is_there(data)
+    assert read_table(data).columns["y"].values.tolist() == [row["y"] for row in ROWS]
+
+
+def test_any_table_of_sqlite(tmp_path):
+    path, wide, extremes = tmp_path / "t.db", [f"c{i}" for i in range(600)], [-(2**63), 2**63 - 1, 0]
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        connection.execute("CREATE TABLE sqlitemetry (a INTEGER, b REAL)")  # a name that sqlite_ has no right to
+        connection.executemany("INSERT INTO sqlitemetry VALUES (?, ?)", [(a, 1.79e308) for a in extremes])
+        connection.execute(f"CREATE TABLE wide ({', '.join(wide)})")
+        connection.execute(f"INSERT INTO wide VALUES ({', '.join(str(i) for i in range(600))})")
+        connection.commit()
+    table = read_table(Data(str(path), table="sqlitemetry", skip_bad_rows=True))
+    assert table.columns["a"].values.tolist() == extremes
+    assert table.columns["b"].values.tolist() == [1.79e308] * 3
+    assert [column.values[0] for column in read_table(Data(str(path), table="wide")).columns.values()] == [*range(600)]
+
+
+def test_a_view_gives_its_rows_in_the_same_order_each_time(tmp_path):
+    in_duckdb(
+        tmp_path / "t.duckdb",
+        "CREATE TABLE numbers AS SELECT range AS n FROM range(300000)",
+        "CREATE VIEW v AS SELECT n % 150000 AS k, sum(n) AS s FROM numbers GROUP BY k",
+    )
+    with open_source(Data(str(tmp_path / "t.duckdb"), table="v")) as source:
+        passes = [np.concatenate([block.columns["k"].values for block in source.blocks()]) for _ in range(5)]
+    assert len(passes[0]) == 150_000
+    assert all((each == passes[0]).all() for each in passes)
+
+
+def test_a_column_called_filename(tmp_path):
+    for folder, write in (("parquet", pq.write_table), ("jsonl", None)):
+        (tmp_path / folder).mkdir()
+        for file in "ab":
+            rows, path = [{"filename": file, "x": i} for i in range(3)], tmp_path / folder / f"{file}.{folder}"
+            if write is None:
+                path.write_text("\n".join(map(json.dumps, rows)))
+            else:
+                write(pa.Table.from_pylist(rows), path)
+        with open_source(Data(str(tmp_path / folder))) as source:
+            assert [rows for _, rows in source.origin.files] == [3, 3]
+            assert source.read().columns["filename"].values.tolist() == ["a"] * 3 + ["b"] * 3
+
+
+@pytest.mark.parametrize("unit", ["s", "ms", "us", "ns"])
+@pytest.mark.parametrize("zone", [None, "Europe/Berlin"])
+def test_times_of_parquet(tmp_path, unit, zone):
+    day = pa.array([0, 86400, None]).cast(pa.timestamp("s")).cast(pa.timestamp(unit)).cast(pa.int64())
+    pq.write_table(pa.table({"t": day.cast(pa.timestamp(unit, zone))}), tmp_path / "t.parquet")
+    column = read_table(tmp_path / "t.parquet").columns["t"]
+    assert column.kind == "time"
+    assert column.values.tolist()[:2] == [0.0, 1.0]
+    assert column.missing.tolist() == [False, False, True]
 
 
 def test_options_that_do_not_fit_are_usage_errors():

@@ -16,11 +16,13 @@ from hypothesis import strategies as st
 
 import handgrad.cli.memory as memory
 import handgrad.cli.streamed as streamed
+from handgrad.cli.baselines import linear_model
 from handgrad.cli.columns import Features, summary_of
 from handgrad.cli.options import Plain
 from handgrad.cli.sources import Data, open_source
 from handgrad.cli.streamed import TEST, TRAIN, VALIDATION, Draw
 from handgrad.cli.summaries import Moments, Texts
+from handgrad.cli.targets import Classes
 from handgrad.cli.tasks import prepare
 from handgrad.errors import HandgradError
 from handgrad.formats import load
@@ -332,3 +334,10 @@ def test_memory_does_not_grow_with_the_table(tmp_path):
     _, _, metadata = load(tmp_path / "runs/large-1/model.safetensors")
     assert metadata["preprocessing"]["target"]["name"] == "y"
     assert len((tmp_path / "p.csv").read_text().splitlines()) == 500_001
+
+
+def test_the_baseline_of_a_sample_of_one_class():
+    target, x = Classes("y", ("p", "q")), np.zeros((4, 1))
+    found = linear_model(target, (x, np.zeros(4, int)), (x, np.array([0, 0, 0, 1])))
+    assert found.model == "logistic regression"
+    assert found.values == {"accuracy": 0.75, "cross-entropy": 25.0}

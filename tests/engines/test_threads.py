@@ -1,6 +1,7 @@
 """Many threads on one model: nothing is stored on it, so that they cannot meet."""
 
 import sys
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier
 
@@ -11,6 +12,7 @@ from threadpoolctl import threadpool_limits
 from handgrad import value_and_grad
 from handgrad.layers import L2, Dropout, LayerNorm, Linear, ReLU, SwiGLU
 from handgrad.models import Residual, Sequential
+from handgrad.threads import join
 
 THREADS, REPEATS = 16, 25
 SHARED = Linear(32, 32)
@@ -55,3 +57,23 @@ def test_16_threads_give_the_bits_of_one(eager_switching):
             together = list(pool.map(repeat, range(THREADS)))
     for expected, results in zip(alone, together, strict=True):
         assert all(result == expected for result in results)
+
+
+def test_an_interrupt_leaves_no_thread_running():
+    """Kernels in other threads write to memory that is freed once the interrupt is out."""
+    may_end, asked = threading.Event(), []
+
+    class Interrupted(threading.Thread):
+        def join(self, timeout=None):
+            asked.append(self)
+            if len(asked) == 1:
+                threading.Timer(0.05, may_end.set).start()
+                raise KeyboardInterrupt
+            super().join(timeout)
+
+    others = [Interrupted(target=may_end.wait) for _ in range(2)]
+    for other in others:
+        other.start()
+    with pytest.raises(KeyboardInterrupt):
+        join(others)
+    assert not any(other.is_alive() for other in others)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import handgrad as hg
-from handgrad.errors import DivergenceError, UnsupportedError
+from handgrad.errors import CheckpointError, DivergenceError, UnsupportedError
 from scale.groups import together
 
 rng = np.random.default_rng(7)
@@ -186,6 +186,46 @@ def in_one(parts, orders, optimizer):
         rows = np.concatenate(batches)
         engine.epoch([(data, rows)], 10 * len(parts), stream(0, DROPOUT, epoch), lambda step: None)
     return engine.params.flat
+
+
+def streamed(rows, batch_size, weight=None, **options):
+    """A process's own rows, as a stream, of which all processes look at the same sample first."""
+    passes = iter([np.arange(64)])
+
+    def blocks():
+        mine = next(passes, rows)
+        yield (X[mine], LABELS[mine], *([] if weight is None else [np.full(len(mine), weight)]))
+
+    data = hg.Stream(blocks, rows=len(rows), weight_mean=None if weight is None else 0.5)
+    return hg.fit(hg.mlp([6, 9, 3]), data, batch_size=batch_size, progress=False, **options)
+
+
+def test_a_share_of_one_class_or_without_weight_is_trained_on():
+    """The other process has the other class, and rows that count."""
+    parts = [np.flatnonzero(label == LABELS)[:40] for label in (0, 1)]
+    for weight in (None, [0.0, 1.0]):
+        results = together(
+            2, lambda rank, w=weight: streamed(parts[rank], 8, None if w is None else w[rank], epochs=2), apart=True
+        )
+        for result in results:
+            assert np.isfinite(result.history.column("loss")).all()
+            np.testing.assert_array_equal(result.params.flat, results[0].params.flat)
+
+
+def test_rows_apart_are_gone_on_with_by_another_number(tmp_path):
+    """The checkpoint is of all their rows and batches, whoever has which of them."""
+
+    def run(rank, size, epochs, batch_size=24):
+        folder = {"checkpoint": tmp_path, "resume": True} if rank == 0 else {}
+        return streamed(np.arange(rank, 240, size), batch_size // size, epochs=epochs, **folder)
+
+    together(3, lambda rank: run(rank, 3, 2), apart=True)
+    results = together(2, lambda rank: run(rank, 2, 5), apart=True)
+    assert [len(result.history) for result in results] == [5, 5]
+    np.testing.assert_array_equal(results[0].params.flat, results[1].params.flat)
+    first, _ = together(2, lambda rank: run(rank, 2, 6, batch_size=16), apart=True)
+    assert isinstance(first, CheckpointError)
+    assert "batch_size is 24 in the checkpoint, 16 now" in str(first)
 
 
 def test_private_training_is_of_one_process():

@@ -14,6 +14,7 @@ from handgrad.scale import fit
 from handgrad.scale.cluster import faults
 from handgrad.scale.data import fitted
 from handgrad.scale.files import check_schemas, files_of, schemas
+from handgrad.scale.run import places
 
 X = np.random.default_rng(0).standard_normal((6, 3))
 Y = np.array([0, 1, 0, 1, 0, 1])
@@ -32,6 +33,15 @@ def test_nobody_at_the_address(address):
         port = free.getsockname()[1]
     with pytest.raises(ClusterError, match=rf"no Ray cluster answers at .*{port}.*ray start --head"):
         fit(MODEL, (X, Y), workers=2, address=address.format(port))
+
+
+@needs_ray
+def test_nobody_at_the_address_of_the_environment(monkeypatch):
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    monkeypatch.setenv("RAY_ADDRESS", f"127.0.0.1:{port}")
+    with pytest.raises(ClusterError, match=f"no Ray cluster answers at '127.0.0.1:{port}'"):
+        fit(MODEL, (X, Y), workers=2)
 
 
 @needs_ray
@@ -86,6 +96,21 @@ def test_an_address_that_is_none(address):
 def test_options(options, error, words):
     with pytest.raises(error, match=words):
         fit(MODEL, (X, Y), **options)
+
+
+@pytest.mark.parametrize(
+    ("has", "counts", "threads", "expected"),
+    [
+        (5, (2, 2), 2, (2, 2)),  # a processor is left to read
+        (4, (2, 2), 2, (2, 1)),  # none is, so that each worker asks for less
+        (2, (2, 2), 1, (2, 0.5)),
+        (4, (2, 100), 1, (3, 1)),  # not more workers than there are processors for
+        (9, (2, 3), 1, (3, 1)),
+        (2, (2, 8), 1, (2, 0.5)),
+    ],
+)
+def test_places_of_workers(has, counts, threads, expected):
+    assert places(has, counts, threads) == expected
 
 
 def test_data_and_model():

@@ -37,10 +37,14 @@ def test_train_by_two_workers(cluster, handgrad, table, tmp_path):  # noqa: F811
     np.testing.assert_allclose([row["loss"] for row in two], [row["loss"] for row in one], rtol=1e-9)
 
 
-def test_a_streamed_table_is_of_one_worker(handgrad, table):  # noqa: F811
-    refused = handgrad("train", table, "--target", "sign", "--workers", 2, "--stream")
-    assert refused.code == 1
-    assert "--workers needs a table that memory holds" in refused.err
+def test_a_streamed_table_by_two_workers(cluster, handgrad, table, tmp_path):  # noqa: F811
+    """Its rows are encoded once, into the cluster's store, and shared from there."""
+    options = ("--target", "sign", "--epochs", 2, "--hidden", "8", "--batch-size", 16, "--name", "streamed")
+    ran = handgrad("train", table, *options, "--stream", "--workers", 2, "--address", cluster)
+    assert ran.code == 0, ran.err
+    rows = rows_of(tmp_path / "runs" / "streamed" / "history.jsonl")
+    assert [row["epoch"] for row in rows] == [1, 2]
+    assert rows[1]["loss"] < rows[0]["loss"]
 
 
 def test_tune(cluster, handgrad, table, tmp_path):  # noqa: F811
@@ -56,3 +60,15 @@ def test_tune(cluster, handgrad, table, tmp_path):  # noqa: F811
     assert again.code == 1
     assert "holds a search; give --resume" in again.err
     assert handgrad(*options, "--resume").code == 0
+
+
+def test_a_search_cut_off_before_its_first_trial_is_begun_anew(tmp_path):
+    """Ray has written down nothing yet that a search could go on from."""
+    pytest.importorskip("ray", reason="searches need Ray")
+    from handgrad.cli.tune.search import TRIALS, _can_go_on
+
+    assert not _can_go_on(tmp_path)
+    (tmp_path / TRIALS).mkdir()
+    assert not _can_go_on(tmp_path)
+    (tmp_path / TRIALS / "tuner.pkl").touch()
+    assert _can_go_on(tmp_path)

@@ -1,12 +1,13 @@
 """`handgrad.scale.fit` on a Ray cluster: the result of one process, from memory and from Parquet; what goes wrong."""
 
 import os
+import warnings
 
 import numpy as np
 import pytest
 
 import handgrad as hg
-from handgrad.errors import DivergenceError
+from handgrad.errors import CheckpointWarning, DivergenceError, ValueRangeError
 from handgrad.scale import fit
 from handgrad.scale.cluster import ClusterError
 
@@ -34,6 +35,25 @@ def test_three_workers_are_as_one_process(cluster, capfd):
     assert [line.split(":")[0] for line in said.splitlines() if line.startswith("epoch")] == [
         f"epoch {number}" for number in range(1, 8)
     ]
+
+
+class Warns:
+    """A callback that warns as checkpoints do, and tells how many workers there are."""
+
+    def __call__(self, end):
+        from ray.train import get_context
+
+        size = get_context().get_world_size()
+        warnings.warn(f"no room for a checkpoint of {size} workers", CheckpointWarning, stacklevel=1)
+
+
+def test_as_many_workers_as_there_are_processors_for(cluster):
+    """From two to six, on four processors; what the first of them is warned of reaches the caller, once."""
+    with pytest.warns(CheckpointWarning) as warned:
+        result = fit(model(), (X, Y), workers=(2, 6), address=cluster, callbacks=[Warns()], **OPTIONS)
+    assert [str(each.message) for each in warned] == ["no room for a checkpoint of 4 workers"]
+    alone = hg.fit(model(), (X, Y), **OPTIONS)
+    np.testing.assert_allclose(result.params.flat, alone.params.flat, rtol=0, atol=1e-10)
 
 
 class Stumbles:
@@ -92,6 +112,23 @@ def test_divergence_comes_through_at_once(cluster):
     assert (found.value.step, found.value.place) == (alone.value.step, alone.value.place)
     assert "of 2, on " in found.value.__notes__[0]
     assert np.isfinite(found.value.result.params.flat).all()
+
+
+def test_nan_in_the_share_of_one(cluster):
+    """The error names the column, and the worker that met it."""
+    pa = pytest.importorskip("pyarrow")
+    import ray
+
+    ray.init(address=cluster, log_to_driver=False, logging_level="ERROR")
+    try:
+        x = X[:200, 0].copy()
+        x[170] = np.nan
+        parts = [pa.table({"a": x[part], "y": Y[:200][part]}) for part in (slice(100), slice(100, None))]
+        with pytest.raises(ValueRangeError, match="finite, got nan at row 70, column 'a'") as found:
+            fit(hg.mlp([1, 4, 2]), (ray.data.from_arrow(parts), "y"), workers=2, batch_size=20, progress=False)
+    finally:
+        ray.shutdown()
+    assert any(note.startswith("in worker 1 of 2") for note in found.value.__notes__)
 
 
 def test_from_parquet(cluster, tmp_path):

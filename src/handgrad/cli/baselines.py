@@ -52,12 +52,15 @@ def linear_model(target: Target, train: Part, test: Part) -> Score:
     (x, y), classifies = (part[:MOST_ROWS] for part in train), isinstance(target, Classes)
     model: Any = LogisticRegression(max_iter=200) if classifies else Ridge()
     name = "logistic regression" if classifies else "ridge regression"
+    scores = np.full((len(test[1]), target.outputs), -100.0)  # a class that is not among these rows: nearly impossible
+    if classifies and (y == y[0]).all():  # a sample of very uneven classes; scikit-learn takes two or more
+        scores[:, y[0]] = 0.0
+        return score(name, target, scores, test[1])
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # one that has not converged is still the baseline people know
         model.fit(x, y)
     if isinstance(target, Quantity):
         return score(name, target, model.predict(test[0]).reshape(-1, 1), test[1])
-    scores = np.full((len(test[1]), target.outputs), -100.0)  # a class that is not among these rows: nearly impossible
     with np.errstate(divide="ignore"):
         scores[:, model.classes_] = np.maximum(model.predict_log_proba(test[0]), -100.0)
     return score(name, target, scores, test[1])

@@ -175,18 +175,20 @@ _PLURAL = {
 
 @dataclass
 class Unlike:
-    """Rows to predict, and the cells among them that training had none of: unseen values and empty cells, by column."""
+    """Rows to predict, and how many cells among them training had none of, by column: unseen values, with an example of
+    each column's, and empty cells."""
 
     rows: int
-    values: dict[str, Counter[str]]
+    values: Counter[str]
+    examples: dict[str, str]
     empty: Counter[str]
 
     def add(self, more: Unlike) -> None:
         """Take more rows in."""
         self.rows += more.rows
         self.empty.update(more.empty)
-        for name, values in more.values.items():
-            self.values.setdefault(name, Counter()).update(values)
+        self.values.update(more.values)
+        self.examples = more.examples | self.examples
 
 
 @dataclass(frozen=True)
@@ -281,28 +283,27 @@ class Features:
 
         levels: the values that columns of text had, by their names, where the model knows more of them.
         """
-        values, empty = dict[str, Counter[str]](), Counter[str]()
+        values, examples, empty = Counter[str](), dict[str, str](), Counter[str]()
         for encoder in self.columns:
             column = table.columns[encoder.name]
             if isinstance(encoder, Category):
-                values[encoder.name] = encoder.unseen(column, (levels or {}).get(encoder.name))
+                if unseen := encoder.unseen(column, (levels or {}).get(encoder.name)):
+                    values[encoder.name], examples[encoder.name] = unseen.total(), next(iter(unseen))
                 flagged = encoder.has_empty
             else:
                 flagged = encoder.flags_missing
             if not flagged and (count := int(column.missing.sum())):
                 empty[encoder.name] = count
-        return Unlike(table.rows, values, empty)
+        return Unlike(table.rows, values, examples, empty)
 
     def notes(self, unlike: Unlike, gap: str = "the mean") -> list[str]:
         """That in words. gap: what an empty cell among numbers is taken as."""
         notes = []
         for encoder in self.columns:
             name, text = encoder.name, isinstance(encoder, Category)
-            if unseen := unlike.values.get(name):
-                shown = f", such as {next(iter(unseen))!r}"
-                notes.append(
-                    f"{name}: {unseen.total()} of {unlike.rows} cells hold a value not seen in training{shown}"
-                )
+            if count := unlike.values[name]:
+                shown = f", such as {unlike.examples[name]!r}"
+                notes.append(f"{name}: {count} of {unlike.rows} cells hold a value not seen in training{shown}")
             if count := unlike.empty[name]:
                 notes.append(
                     f"{name}: {count} of {unlike.rows} cells are empty, none was in training; "

@@ -91,7 +91,7 @@ class Found:
 
     def __init__(self, loaded: Loaded, probabilities: bool):
         self.loaded, self.probabilities = loaded, probabilities
-        self.unlike = Unlike(0, {}, Counter())
+        self.unlike = Unlike(0, Counter(), {}, Counter())
         self.count = self.right = 0
         self.squares, self.comparable = 0.0, True
 

@@ -85,15 +85,15 @@ def prepare_stream(source: Source, name: str, options: Plain, busy: Busy) -> Tas
     draw = _draw(source, options)
     with busy(f"learning the columns of {source.rows:,} rows") as shown:
         seen = _seen(source, name, options, draw, getattr(shown, "update", lambda text: None))
-    task, why = task_of(seen.target)
-    target: Target = (Classes if task == "classification" else Quantity).learn(seen.target)
-    features, left_out = Features.of(seen.columns, source.name)
     counts = dict(zip(("train", "validation", "test"), map(int, seen.counts), strict=True))
     if min(counts.values()) < 2:
         raise InputError(
             f"{source.name} has {sum(counts.values())} rows, which are too few to be streamed, each into a part of its "
             "own: leave out --stream"
         )
+    task, why = task_of(seen.target)
+    target: Target = (Classes if task == "classification" else Quantity).learn(seen.target)
+    features, left_out = Features.of(seen.columns, source.name)
     dtype = np.dtype(options.dtype)
     rows = Rows(source, name, features, target, draw, dtype)
     with busy("encoding the rows that stay in memory"):

@@ -4,27 +4,26 @@ from __future__ import annotations
 
 from typing import Any
 
-from handgrad.cli.faults import InputError
+import numpy as np
+
 from handgrad.cli.moments import Moments
 from handgrad.cli.options import Plain
 from handgrad.cli.presets import Keeping
 from handgrad.cli.tasks import Task
 from handgrad.layers import Layer
-from handgrad.training import EpochEnd, Result
+from handgrad.training import EpochEnd, Result, Stream
+
+TARGET = "target"  # the name of a column beside the features' numbers
 
 
 def fit_by_workers(model: Layer, task: Task, options: Plain, keeping: Keeping, **settings: Any) -> Result:
     """As `fit`. What keeps the training hears of each epoch in this process; a slider of moments there is not.
 
-    Raises InputError for a table that is streamed, ClusterError for a cluster that cannot be used.
+    Raises ClusterError for a cluster that cannot be used.
     """
     from handgrad.scale import fit
+    from handgrad.scale.cluster import cluster
 
-    if task.streamed:
-        raise InputError(
-            "--workers needs a table that memory holds; handgrad.scale.fit streams Parquet files and Ray datasets of "
-            "numbers to workers, and one worker streams any table: leave out --workers"
-        )
     callbacks = [each for each in keeping.callbacks(None) if not isinstance(each, Moments)]
     unknown = model.init(options.seed)  # the parameters stay with the workers until the end
 
@@ -32,10 +31,27 @@ def fit_by_workers(model: Layer, task: Task, options: Plain, keeping: Keeping, *
         for callback in callbacks:
             callback(EpochEnd(row, unknown, model))
 
-    result = fit(
-        model, task.training, workers=options.workers, address=options.address, heard=heard, resume=True, **settings
-    )
+    def train(data: Any, **more: Any) -> Result:
+        return fit(model, data, workers=options.workers, heard=heard, resume=True, **settings, **more)
+
+    if task.streamed:
+        with cluster(options.address, options.workers + 1) as ray:
+            result = train((stored(ray, task.training), TARGET), buffer=task.training.buffer)
+    else:
+        result = train(task.training, address=options.address)
     for callback in callbacks:
         if callable(tell := getattr(callback, "end", None)):
             tell(result)
     return result
+
+
+def stored(ray: Any, rows: Stream) -> Any:
+    """A Ray dataset of rows that are read and encoded once, block by block, into the cluster's store, which puts on the
+    disks what its memory does not hold: this process holds a block, and no worker needs the files."""
+    import pyarrow as pa
+
+    blocks = []
+    for x, y in rows.blocks():
+        columns = {str(place): pa.array(column) for place, column in enumerate(x.T)}
+        blocks.append(ray.put(pa.table(columns | {TARGET: pa.array(np.ravel(y))})))
+    return ray.data.from_arrow_refs(blocks)

@@ -70,6 +70,11 @@ def share(group: Group, rows: int) -> Share:
     return Share(begin, end, rows, begin)
 
 
+def of_all(group: Group, rows: int) -> int:
+    """How many rows all processes have, where this one has so many of a batch or of an epoch."""
+    return rows * group.size if group.apart else rows
+
+
 ALONE = Alone()
 _current: ContextVar[Group] = ContextVar("group", default=ALONE)
 

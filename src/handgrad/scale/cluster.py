@@ -22,7 +22,8 @@ QUIET: dict[str, Any] = {"logging_level": "ERROR", "log_to_driver": False}  # wh
 
 @contextmanager
 def cluster(address: str | None, cpus: int) -> Iterator[Any]:
-    """Ray, connected: to the cluster there, to the one that this process is connected to, or one started for the while.
+    """Ray, connected: to the cluster there or at RAY_ADDRESS, to the one that this process is connected to, or one
+    started for the while.
 
     cpus: that one started here is to have at least. Raises ClusterError where nobody answers.
     """
@@ -34,6 +35,7 @@ def cluster(address: str | None, cpus: int) -> Iterator[Any]:
             raise ClusterError(f"this process is connected to the cluster at {here} already, not to {address!r}")
         yield ray
         return
+    address = address or os.environ.get("RAY_ADDRESS") or None
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     os.environ.setdefault("RAY_worker_niceness", "0")  # or, beside other programs, workers hardly run

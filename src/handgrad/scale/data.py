@@ -142,6 +142,8 @@ def shards_of(data: Any, batch_size: int, counts: tuple[int, int], buffer: int |
     sample = _table(dataset.limit(SAMPLE), [*features, target, *([weight] if weight else [])])
     _check_numbers(sample.schema)
     mean = None if weight is None else float(dataset.mean(weight))
+    if mean == 0:
+        raise ValueRangeError(f"the column of weights, {weight!r}, has the mean 0; some rows must count")
     return Shards(dataset, target, weight, features, rows, sample, mean, buffer)
 
 

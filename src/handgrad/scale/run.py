@@ -61,8 +61,8 @@ def fit(
         rows, shuffled in a buffer of its own, `buffer` as in `handgrad.Stream`; batch_size must be a multiple of the
         workers.
     workers: how many; (least, most) takes as many as there are processors for, fewer when a machine is lost.
-    address: a cluster's, such as "10.0.0.1:6379", or "auto" for the one on this machine; None starts one here, for the
-        while, unless this process is connected to one.
+    address: a cluster's, such as "10.0.0.1:6379", or "auto" for the one on this machine; None takes the one that this
+        process is connected to or RAY_ADDRESS names, else starts one here, for the while.
     threads: of each worker, for which Ray sets aside as many processors.
     callbacks: called in the first worker, to which they are sent. heard: called in this process with each row of the
         history, soon after its epoch. progress: a line an epoch.
@@ -97,7 +97,7 @@ def fit(
         if heard is not None:
             heard(row)
 
-    with _quiet(), cluster(address, most * threads + (given is None)) as ray:
+    with quiet(), cluster(address, most * threads + (given is None)) as ray:
         check_nodes(ray, least * threads)
         shards = None
         if given is None:
@@ -110,10 +110,18 @@ def fit(
             (callbacks,) if callable(callbacks) else tuple(callbacks),
             None if checkpoint is None else str(Path(checkpoint).resolve()),
             resume,
-            ray.remote(num_cpus=0)(Notes).remote(),
+            _notes(ray),
             shards,
         )
         return _run(ray, job, (least, most), threads, max_failures, timeout, tell)
+
+
+def _notes(ray: Any) -> Any:
+    """The actor of Notes, on this process's machine: those of the workers may be lost."""
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    return ray.remote(num_cpus=0, scheduling_strategy=here)(Notes).remote()
 
 
 def _in_memory(data: Any, workers: int) -> tuple[Any, ...]:
@@ -141,9 +149,10 @@ def _run(
 
     from handgrad.scale.network import Gloo
 
-    least, most = counts
+    (least, most), cpus = counts, float(threads)
     datasets: dict[str, Any] = {}
     if job.shards is not None:
+        most, cpus = places(float(ray.cluster_resources().get("CPU", 0)), counts, threads)
         datasets = {"datasets": {"train": job.shards.dataset}, "dataset_config": in_order()}
         job.shards = job.shards.without_dataset()
     storage = tempfile.mkdtemp(prefix="handgrad-")
@@ -153,7 +162,7 @@ def _run(
         torch_config=Gloo(timeout_s=max(1, round(timeout))),
         scaling_config=ScalingConfig(
             num_workers=most if least == most else (least, most),
-            resources_per_worker={"CPU": _cpus(ray, job, most, threads)},
+            resources_per_worker={"CPU": cpus},
         ),
         run_config=RunConfig(storage_path=storage, failure_config=FailureConfig(max_failures=max_failures)),
         **datasets,
@@ -167,6 +176,8 @@ def _run(
         raise ClusterError(_words(error)) from error
     finally:
         shutil.rmtree(storage, ignore_errors=True)
+        for text, category in ray.get(job.notes.warned.remote()):
+            warnings.warn(text, category, stacklevel=3)
     if (noted := ray.get(job.notes.failed.remote())) is not None:
         raise noted
     if result is None:
@@ -174,13 +185,16 @@ def _run(
     return result
 
 
-def _cpus(ray: Any, job: Job, workers: int, threads: int) -> float:
-    """The processors that Ray sets aside for a worker: less than it uses, where none would be left to read for it."""
-    has = float(ray.cluster_resources().get("CPU", 0))
-    if job.shards is None or has >= workers * threads + 1:
-        return threads
-    share = (has - 1) / workers
-    return math.floor(share) if share > 1 else share  # Ray takes parts of one processor, not of more
+def places(has: float, counts: tuple[int, int], threads: int) -> tuple[int, float]:
+    """(the most workers, the processors that Ray sets aside for each) where one of `has` is left to read for them.
+
+    Where there is none for the least number of workers, less is set aside for each than it uses.
+    """
+    least, most = counts
+    if has >= least * threads + 1:
+        return min(most, int((has - 1) // threads)), threads
+    share = (has - 1) / least
+    return least, math.floor(share) if share > 1 else share  # Ray takes parts of one processor, not of more
 
 
 def _words(error: Exception) -> str:
@@ -230,7 +244,7 @@ def _line(row: dict[str, Any]) -> str:
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Ray says only what is wrong, and the handler of Ctrl-C is the one from before afterwards."""
     logs = [logging.getLogger(name) for name in ("ray.train", "ray.data")]
     levels, main = [log.level for log in logs], threading.current_thread() is threading.main_thread()

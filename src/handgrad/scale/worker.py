@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import socket
 import time
-from collections.abc import Callable, Iterable
+import warnings
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 from handgrad.engines.group import ALONE, Group, joined
-from handgrad.errors import CheckpointError
+from handgrad.errors import CheckpointError, CheckpointWarning, LogWarning
 from handgrad.scale.data import Shards
 from handgrad.scale.processes import CollectiveError, Processes
 from handgrad.training import EpochEnd, Result
@@ -18,6 +20,7 @@ from handgrad.training import fit as fit_here
 
 WORD = 3.0  # seconds in which a worker that failed tells why, before the others take it for dead
 LOCKED = 30.0  # seconds until the folder's lock of a worker that was killed is free
+TOLD = (CheckpointWarning, LogWarning)  # of a worker's warnings
 
 
 class Notes:
@@ -27,6 +30,7 @@ class Notes:
         self.begun = 0
         self.failure: Exception | None = None
         self.rows: list[dict[str, Any]] = []
+        self.warnings: dict[tuple[str, type[Warning]], None] = {}
 
     def begin(self) -> int:
         """How often training began before."""
@@ -42,10 +46,20 @@ class Notes:
         return self.rows[before:]
 
     def fail(self, error: Exception) -> None:
+        """A worker met an error; the first counts."""
         self.failure = self.failure or error
 
     def failed(self) -> Exception | None:
+        """The error, if there was one."""
         return self.failure
+
+    def warn(self, text: str, category: type[Warning]) -> None:
+        """The first worker was warned."""
+        self.warnings[text, category] = None
+
+    def warned(self) -> list[tuple[str, type[Warning]]]:
+        """Of what, each once."""
+        return list(self.warnings)
 
 
 @dataclass
@@ -96,7 +110,7 @@ def train(job: Job) -> Result | None:
     group: Group = Processes(apart=job.shards is not None) if size > 1 else ALONE
     again = group.first(lambda: ray.get(job.notes.begin.remote()))
     try:
-        with joined(group):
+        with joined(group), _warnings_told(job.notes, group):
             return _train(job, group, bool(again))
     except CollectiveError:
         if _other_failed(job.notes):
@@ -145,6 +159,24 @@ def _other_failed(notes: Any) -> bool:
             return True
         time.sleep(0.1)
     return False
+
+
+@contextmanager
+def _warnings_told(notes: Any, group: Group) -> Iterator[None]:
+    """The driver is to hear of the first worker's warnings about checkpoints and logs; others stay in its own log."""
+    shown = warnings.showwarning
+
+    def show(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> None:
+        if category not in TOLD:
+            shown(message, category, *place, **more)
+        elif group.rank == 0:
+            notes.warn.remote(str(message), category)
+
+    with warnings.catch_warnings():
+        for category in TOLD:
+            warnings.simplefilter("always", category)
+        warnings.showwarning = show  # catch_warnings puts the other back
+        yield
 
 
 def _tell(notes: Any, end: EpochEnd) -> None:

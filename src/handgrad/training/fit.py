@@ -16,7 +16,7 @@ import numpy as np
 from handgrad.checks import at_least_0, positive, whole
 from handgrad.engines.choice import blas_limit, engine_name, engine_of
 from handgrad.engines.eager import as_parameters, check_parameters
-from handgrad.engines.group import current_group
+from handgrad.engines.group import current_group, of_all
 from handgrad.engines.private import SampleClipping
 from handgrad.errors import DivergenceError, DTypeError, Terminated, ValueRangeError
 from handgrad.layers import L2, Layer, Loss, Parameters
@@ -193,7 +193,7 @@ def fit(
                 model=model,
                 loss=loss,
                 optimizer=optimizer,
-                batch_size=batch_size,
+                batch_size=of_all(group, batch_size),
                 regularizer=regularizer,
                 clip_norm=clip_norm,
                 per_sample_clip=per_sample_clip,

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from handgrad.engines.eager import Part
+from handgrad.engines.group import current_group, of_all
 from handgrad.errors import ValueRangeError
 from handgrad.layers import Layer, Loss
 from handgrad.training.data import SHUFFLE, Rows, fits, rows, some_weight, split, stream, two_classes, weighed
@@ -82,7 +83,7 @@ class Streamed:
     """A stream, which is read anew for each epoch, shuffled through its buffer and made ready by another thread."""
 
     def __init__(self, given: Stream, epochs: int):
-        self.given, self._reader = given, Reader(given, "data", epochs)
+        self.given, self._reader, self._group = given, Reader(given, "data", epochs), current_group()
         self.example = self._reader.example
         self.failed: Exception | None = None
 
@@ -116,7 +117,9 @@ class Streamed:
 
     def _blocks(self, rng: np.random.Generator, batch_size: int) -> Iterator[Rows]:
         """The blocks of an epoch, in whichever thread this is."""
-        blocks, bytes_of_a_row = self._reader.blocks(two_classes=True), self.example.bytes_of_a_row
+        bytes_of_a_row, whole = self.example.bytes_of_a_row, not self._group.apart
+        # of a share, other processes' rows may have what is needed
+        blocks = self._reader.blocks(two_classes=whole, some_weight=whole)
         capacity = self.given.capacity(bytes_of_a_row)
         if self.rows is not None:
             capacity = min(capacity, self.rows)
@@ -127,7 +130,10 @@ class Streamed:
 
     def words(self) -> Words:
         """Of its first rows, and of what decides the order of all."""
-        return words_of_stream(self._reader.first, self._reader.declared, self.given.buffer, self.given.files)
+        rows = self._reader.declared
+        if rows is not None:
+            rows = of_all(self._group, rows)
+        return words_of_stream(self._reader.first, rows, self.given.buffer, self.given.files)
 
 
 def sources(data: Any, validation: Any, seed: int, epochs: int) -> tuple[Source, Held | None]:

@@ -219,8 +219,11 @@ def test_a_file_that_vanishes_between_epochs(tmp_path):
         ({"buffer": "0 MB"}, "buffer must be a number of rows"),
         ({"weight_mean": 0.0}, "weight_mean must be a finite number above 0"),
         ({"weight": "w"}, "weight and features are names of a table's columns; give target"),
+        ({"target": "y", "features": []}, "features must be a list of columns' names, one or more, got"),
+        ({"target": 5}, "target must be the name of a column, or a list .* got 5"),
+        ({"target": "y", "weight": np.ones(3)}, "weight must be the name of a column, got a ndarray"),
         ({"features": "a"}, "features must be a list of columns' names, one or more, got 'a'"),
-        ({"target": []}, "target must name a column"),
+        ({"target": []}, "target must be the name of a column, or a list of columns' names, one or more, got"),
         ({"source": pa.table({"a": [1]})}, "target must say which column of the table is y"),
         ({"source": 5}, r"source must give batches \(X, y\): .*got int"),
     ],
@@ -241,6 +244,51 @@ def test_a_table_without_the_name_of_its_target():
 def test_weights_that_cannot_be(weight):
     with pytest.raises(ValueRangeError, match="sample_weight"):
         fit(hg.Stream([(X, Y, weight)] * 2))
+
+
+@pytest.mark.parametrize(
+    ("second", "kind", "match"),
+    [
+        ((X, Y), StreamError, "sample_weight of data is not given from row 200 on"),
+        (5, DTypeError, "a batch of data must be .*, got int"),
+        ((X, Y, np.r_[np.ones(199), np.nan]), ValueRangeError, "sample_weight must be finite .* got nan at sample 399"),
+    ],
+)
+def test_weights_that_are_wrong_later_on_are_found_before_the_first_step(second, kind, match):
+    with pytest.raises(kind, match=match):
+        fit(lambda: iter([(X, Y, np.ones(200)), second]))
+
+
+def test_a_tables_weight_that_cannot_be_is_told_with_its_row():
+    table = pa.table({"a": X[:, 0], "b": X[:, 1], "c": X[:, 2], "y": Y, "w": np.r_[np.ones(199), -1.0]})
+    with pytest.raises(
+        ValueRangeError, match=r"sample_weight of data must be finite and at least 0, got -1\.0 at row 199"
+    ):
+        fit((table, "y", "w"))
+
+
+def test_weights_that_are_all_0_are_found_where_their_mean_was_given():
+    nothing = hg.Stream([(X, Y, np.zeros(200))], weight_mean=1.0)
+    for data, validation, name in ((nothing, None, "data"), ((X, Y), nothing, "validation")):
+        with pytest.raises(ValueRangeError, match=f"sample_weight of {name} is 0 for every sample"):
+            fit(data, validation=validation)
+
+
+@pytest.mark.parametrize("engine", ["eager", "compiled"])
+def test_no_memory_in_the_source_is_not_taken_for_a_step_without_memory(engine):
+    def give():
+        yield X, Y
+        raise MemoryError("mine")
+
+    with pytest.raises(MemoryError, match="mine") as caught:
+        fit(hg.Stream(give, buffer=20), engine)
+    assert type(caught.value) is MemoryError
+    assert caught.value.result.stopped == "failed"
+
+
+def test_a_buffer_that_does_not_fit_says_so():
+    with pytest.raises(MemoryError, match=r"a buffer of 10,000,000,000,000,000 rows of 32 bytes does not fit"):
+        fit(hg.Stream([(X, Y)], buffer=10**16))
 
 
 def test_an_iterators_weights_need_their_mean():

@@ -6,6 +6,8 @@ from itertools import pairwise
 import duckdb
 import numpy as np
 import pyarrow as pa
+import pyarrow.dataset as ds
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -218,6 +220,28 @@ def test_early_stopping_and_callbacks_end_the_thread():
     assert fit(stream, callbacks=lambda end: True).stopped == "callback"
     assert fit(stream, patience=1, min_delta=10.0, epochs=9).stopped == "patience"
     assert threading.active_count() == before
+
+
+@pytest.mark.parametrize("sizes", [(120, 180), (100, 100, 100)])
+def test_a_list_of_two_or_three_batches_is_no_pair_of_arrays(sizes):
+    same(fit(list(blocks(X, LABELS, sizes=sizes)())), fit((X, LABELS)))
+
+
+def test_a_list_of_targets_is_as_one():
+    table = pa.table([*X.T, *VALUES.T], names=[*"abcd", "u", "v"])
+    options = {"model": hg.mlp([4, 5, 2]), "loss": "squared_error"}
+    same(fit((table, ["u", "v"]), **options), fit((X, VALUES), **options))
+
+
+def test_a_file_of_another_size_than_at_the_checkpoint_is_refused(tmp_path):
+    def train(x, **options):
+        pq.write_table(pa.table([*x.T, LABELS], names=[*"abcd", "y"]), tmp_path / "t.parquet")
+        return fit((ds.dataset(tmp_path / "t.parquet"), "y"), checkpoint=tmp_path / "kept", **options)
+
+    train(X, epochs=1)
+    train(X, resume=True)  # written again, the same
+    with pytest.raises(CheckpointError, match=r"1 files of \d+ bytes"):
+        train(np.r_[X[:200], 0 * X[200:]], resume=True, epochs=4)
 
 
 @pytest.mark.parametrize("engine", ENGINES)

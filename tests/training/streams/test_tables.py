@@ -277,3 +277,24 @@ def test_pandas_with_missing_values_names_the_column():
     frame = pd.DataFrame({"a": [1.0, 2.0], "b": pd.array([1, None], "Int64"), "y": [0, 1]})
     with pytest.raises(HandgradError, match="column 'b' is null at row 1"):
         read(frame)
+
+
+def test_the_index_of_pandas_is_no_feature():
+    frame = TABLE.to_pandas()
+    kept = frame[frame.b > 0]  # its index has gaps
+    table = Table(kept, "y", "w")
+    x = np.concatenate([block[0] for block in table.blocks()])
+    assert table.named == ("a", "b")
+    np.testing.assert_array_equal(x, kept[["a", "b"]])
+
+
+def test_small_integers_alone_are_float32():
+    table = pa.table({"a": pa.array([1, 2], pa.int8()), "b": pa.array([3, 65535], pa.uint16()), "y": [0, 1]})
+    x, _ = read(table)
+    assert x.dtype == np.float32
+    np.testing.assert_array_equal(x, [[1, 3], [2, 65535]])
+
+
+def test_decimals_too_large_for_labels_are_numbers():
+    _, y = read(pa.table({"a": [1.0], "y": pa.array([decimal.Decimal(10**30)], pa.decimal128(38, 0))}))
+    assert (y.dtype, y[0]) == (np.float64, 1e30)

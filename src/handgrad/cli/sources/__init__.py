@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import os
 import re
 from collections.abc import Collection
 from pathlib import Path
@@ -15,12 +16,12 @@ from handgrad.cli.tables import Table
 
 __all__ = ["BLOCK", "Data", "Source", "is_there", "name_of", "open_source", "read_table"]
 
-SELECT = re.compile(r"\s*(select|with|from)\s", re.IGNORECASE)
+SELECT = re.compile(r"""(\s|--[^\n]*\n|/\*.*?\*/|\()*(select|with|from)[\s*('"]""", re.IGNORECASE | re.DOTALL)
 
 
 def is_select(given: str) -> bool:
     """Whether DATA is a SELECT, and no file."""
-    return bool(SELECT.match(given)) and not Path(given).exists()
+    return bool(SELECT.match(given)) and not os.path.exists(given)  # which a long SELECT may be asked, too
 
 
 def is_there(data: Data) -> bool:
@@ -28,7 +29,7 @@ def is_there(data: Data) -> bool:
     given = data.given
     if data.sql is not None:
         return True
-    return isinstance(given, str) and (is_select(given) or Path(given).exists() or bool(glob.glob(given)))
+    return isinstance(given, str) and (is_select(given) or os.path.exists(given) or bool(glob.glob(given)))
 
 
 def open_source(data: Data) -> Source:

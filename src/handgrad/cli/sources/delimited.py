@@ -12,7 +12,7 @@ import re
 import zlib
 from collections import Counter
 from collections.abc import Generator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import IO, Any
@@ -44,11 +44,20 @@ class Shape:
 
 def open_delimited(files: Files, data: Data) -> Source:
     """The table in CSV files. Raises InputError, with the file and the line, for what is no table."""
+    import duckdb
+
     shape = _shape_of(files)
     duck = Duck(files.paths)
     try:
         with read_errors(f"{files.name!r} can't be read as CSV"):
-            return _surveyed(duck, files, shape, data)
+            try:
+                return _surveyed(duck, files, shape, data)
+            except duckdb.Error as error:
+                if shape.mixed or "invalid state" not in str(error):
+                    raise
+            for path in files.paths:  # lines that end in another way, far below the header
+                _check_widths(path, shape)
+            return _surveyed(duck, files, replace(shape, mixed=True), data)
     except BaseException:
         duck.close()
         raise
@@ -57,9 +66,12 @@ def open_delimited(files: Files, data: Data) -> Source:
 def _surveyed(duck: Duck, files: Files, shape: Shape, data: Data) -> Source:
     def refuse(misfit: Misfit) -> InputError:
         name = shape.names[misfit.place]
+        ragged = _rejects(duck, files, "survey")
+        if ragged.count and not data.skip_bad_rows:
+            return InputError(ragged.first[0].reason)
         typed = _reading(files, shape, {misfit.place}, "misfits")
         duck.rows(f"SELECT count(c{misfit.place}) FROM {typed}")
-        where = _rejects(duck, files, "misfits")[0].where
+        where = _rejects(duck, files, "misfits", "CAST").first[0].where
         return InputError(
             f"{where}: column {name!r} holds {misfit.cell!r:.60}, and {misfit.numbers:,} of its {misfit.cells:,} cells "
             f"are numbers; {way_out(name, data)}"
@@ -76,8 +88,8 @@ def _surveyed(duck: Duck, files: Files, shape: Shape, data: Data) -> Source:
         refuse=refuse,
     )
     rejects = _rejects(duck, files, "survey")
-    if rejects and not data.skip_bad_rows:
-        raise InputError(rejects[0].reason)
+    if rejects.count and not data.skip_bad_rows:
+        raise InputError(rejects.first[0].reason)
     kinds, rows = dict(zip(shape.names, decided.kinds, strict=True)), decided.rows
     # DuckDB reads plain numbers fastest itself; the spelling of a column it reads so would be lost
     plain = {i for i, name in enumerate(shape.names) if kinds[name] in (NUMBER, INTEGER) and name != data.spelled}
@@ -89,21 +101,21 @@ def _surveyed(duck: Duck, files: Files, shape: Shape, data: Data) -> Source:
     notes: list[str] = []
     where = ""
     if data.skip_bad_rows:
-        finite = [value for value, kind in zip(values, decided.kinds, strict=True) if kind.kind == "number"]
-        where = " WHERE " + " AND ".join(f"({v} IS NULL OR isfinite({v}))" for v in finite) if finite else ""
+        numbers = [(i, value) for i, value in enumerate(values) if decided.kinds[i].kind == "number"]
+        where = " WHERE " * bool(numbers) + " AND ".join(f"(c{i} IS NULL OR isfinite({v}))" for i, v in numbers)
         asks = ", ".join(f"count({value})" for value in values)
         counts = duck.rows(f"SELECT filename, count(*), {asks} FROM {typed}{where} GROUP BY filename")
-        given = sum(decided.rows.values()) + len(rejects)
+        given = sum(decided.rows.values()) + rejects.count
         rejects = _rejects(duck, files, "reading")
         rows = {str(row[0]): int(row[1]) for row in counts}
-        notes = skipped(given - sum(rows.values()), given, [each.reason for each in rejects])
+        notes = skipped(given - sum(rows.values()), given, [each.reason for each in rejects.first])
     spelled = data.spelled if data.spelled in shape.names else None
     extra = [] if spelled is None else [f"c{shape.names.index(spelled)}"]
     select = f"SELECT {', '.join(f'{value} AS v{i}' for i, value in enumerate(values + extra))} FROM {typed}{where}"
     origin = Origin(tuple((str(path), rows.get(str(path), 0)) for path in files.paths), headed=True)
     if not any(rows.values()):
         raise InputError(
-            f"{files.name} has a header ({listed(shape.names)}) but no rows" + " that can be read" * bool(rejects)
+            f"{files.name} has a header ({listed(shape.names)}) but no rows" + " that can be read" * bool(rejects.count)
         )
     return Source(
         files.name,
@@ -163,21 +175,32 @@ class Reject:
     reason: str
 
 
-def _rejects(duck: Duck, files: Files, table: str) -> list[Reject]:
-    """The rows that were refused, in the order of the files and lines. Raises InputError for a quote left open, which
-    swallows the rows below it."""
+@dataclass(frozen=True)
+class Rejects:
+    """The rows that could not be read: how many, and the first SHOWN of them, by files and lines."""
+
+    count: int
+    first: list[Reject]
+
+
+def _rejects(duck: Duck, files: Files, table: str, only: str = "") -> Rejects:
+    """The rows that were refused. only: for that reason. Raises InputError for a quote left open, which swallows the
+    rows below it."""
+    # a short row has a fault for each cell it lacks, whose first says how many there are; of a long row the last does
+    nth = "coalesce(column_idx::INTEGER * if(error_type = 'TOO MANY COLUMNS', -1, 1), 0)"
     found = duck.rows(
-        f"""SELECT file_path, line, any_value(error_type), any_value(error_message), any_value(column_idx),
-        any_value(csv_line) FROM {table}_errors JOIN {table}_scans USING (scan_id, file_id)
-        GROUP BY file_path, line ORDER BY list_position({_list(files)}, file_path), line"""
+        f"""SELECT file_path, line, arg_min(error_type, {nth}) AS kind, arg_min(error_message, {nth}), min(column_idx),
+        any_value(csv_line), count(*) OVER () FROM {table}_errors JOIN {table}_scans USING (scan_id, file_id)
+        WHERE {quoted(only)} IN ('', error_type) GROUP BY file_path, line
+        ORDER BY kind <> 'UNQUOTED VALUE', list_position({_list(files)}, file_path), line LIMIT {SHOWN}"""
     )
     rejects = []
-    for path, line, kind, message, column, text in found:
+    for path, line, kind, message, column, text, _ in found:
         where = f"{path}, line {line}"
         if kind == "UNQUOTED VALUE":
             raise InputError(f"{where}: a cell's quotes do not end where the cell ends; is a quote left open?")
         rejects.append(Reject(where, f"{where}: {_reason(kind, message, column, text)}"))
-    return rejects
+    return Rejects(found[0][-1] if found else 0, rejects)
 
 
 def _reason(kind: str, message: str, column: int | None, text: str) -> str:
@@ -203,17 +226,18 @@ def _shape_of(files: Files) -> Shape:
     repeated = [name for name, count in Counter(shape.names).items() if count > 1]
     if repeated:
         raise InputError(f"{first} has more than one column called {listed(repeated)}; give each a name of its own")
-    if shape.mixed:
-        for path in files.paths:
-            _check_widths(path, shape)
     for path in others:
         own = _header(path)
+        shape = replace(shape, mixed=shape.mixed or own.mixed)
         check_same_columns(str(path), own.names, str(first), shape.names)
         if (own.delimiter, own.blank) != (shape.delimiter, shape.blank):
             raise InputError(
                 f"{path} separates its cells by {own.delimiter!r} below {own.blank} empty lines, and {first} by "
                 f"{shape.delimiter!r} below {shape.blank}"
             )
+    if shape.mixed:
+        for path in files.paths:
+            _check_widths(path, shape)
     return shape
 
 
@@ -237,7 +261,10 @@ def _header(path: Path) -> Shape:
             lines = start.lstrip("\r\n").splitlines()
             blank = len(start[: len(start) - len(start.lstrip("\r\n"))].splitlines())
             if "\0" in lines[0]:
-                raise InputError(f"{str(path)!r} is not a text file; if it is Parquet, name it .parquet")
+                raise InputError(
+                    f"{str(path)!r} is not a text file; if it is Parquet, name it .parquet, and if it is UTF-16 text, "
+                    "save it as UTF-8"
+                )
             delimiter = "\t" if ".tsv" in path.suffixes else _delimiter(lines[0])
             file.seek(0)
             names = next(cells for cells in csv.reader(file, delimiter=delimiter, strict=True) if cells)

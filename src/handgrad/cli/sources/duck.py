@@ -25,7 +25,7 @@ SQL_KINDS = {
     "integer": ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT"),
     "number": ("FLOAT", "DOUBLE", "DECIMAL", "HUGEINT", "UHUGEINT"),
     "text": ("VARCHAR", "ENUM", "UUID"),
-    "time": ("DATE", "TIMESTAMP", "TIME", "INTERVAL"),
+    "time": ("DATE", "TIMESTAMP", "TIMESTAMPTZ", "TIME", "INTERVAL"),
 }
 Fields = list[tuple[str, str]]  # names and SQL types
 
@@ -130,9 +130,21 @@ def check_select(sql: str) -> None:
 
 
 def bare(sql: str) -> str:
-    """A SELECT, checked, to stand in brackets: without the semicolon at its end."""
+    """A SELECT, checked, to stand in brackets: without the semicolon at its end, and comments below that."""
     check_select(sql)
-    return f"({sql.strip().rstrip(';')}\n)"  # a comment may end it
+    ends = (found.start() for found in re.finditer(";", sql))
+    end = next((end for end in ends if _statements(sql[:end]) == 1 and _statements(sql[end:]) == 0), len(sql))
+    return f"({sql[:end]}\n)"  # a comment may end it
+
+
+def _statements(sql: str) -> int | None:
+    """How many there are; None where a quote or a comment is cut in two."""
+    import duckdb
+
+    try:
+        return len(duckdb.extract_statements(sql))
+    except duckdb.Error:
+        return None
 
 
 def kind_of(sql_type: str) -> str:
@@ -146,6 +158,8 @@ def kind_of(sql_type: str) -> str:
 def expression(name: str, sql_type: str) -> str:
     """A column of that SQL type as the values that a Column of its kind holds."""
     column, kind = identifier(name), kind_of(sql_type)
+    if sql_type == "TIMESTAMPTZ_NS":  # which epoch does not take
+        column = f"CAST({column} AS TIMESTAMPTZ)"
     if kind == "number":
         return column if sql_type == "FLOAT" else f"CAST({column} AS DOUBLE)"
     cast = {

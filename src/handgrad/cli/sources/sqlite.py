@@ -26,6 +26,9 @@ from handgrad.cli.tables import Origin
 
 ALLOWED = (sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_FUNCTION, sqlite3.SQLITE_RECURSIVE)
 SELECT = re.compile(r"\s*(select|with|values)\b", re.IGNORECASE)
+COMMENT = re.compile(r"""('[^']*'|"[^"]*"|`[^`]*`|\[[^\]]*\])|--[^\n]*|/\*.*?(?:\*/|\Z)""", re.DOTALL)  # or quoted
+INFINITE = "(9e999, -9e999)"
+ASKED = 250  # columns at once: SQLite gives at most 2000 values
 STORED = ("integer", "real", "text", "blob")  # as SQLite's typeof calls them
 SQL_VALUE = {
     "time": "(julianday({c}) - 2440587.5)",  # days since 1970
@@ -42,14 +45,16 @@ def open_sqlite(files: Files, data: Data) -> Source:
     with _connected(path) as connection:
         if data.sql is None:
             found = connection.execute(
-                "SELECT name FROM sqlite_master WHERE type IN ('table', 'view') AND name NOT LIKE 'sqlite_%' ORDER BY 1"
+                "SELECT name FROM sqlite_master WHERE type IN ('table', 'view') AND name NOT GLOB 'sqlite_*' ORDER BY 1"
             )
             name = table_of(path, [row[0] for row in found], data.table)
             source, name = identifier(name), f"{path.name}, table {name}"
         else:
-            if not SELECT.match(data.sql):
+            sql = COMMENT.sub(lambda part: part[1] or " ", data.sql)
+            if not SELECT.match(sql):
                 raise InputError(f"expected one SELECT, which is all that is run, got {data.sql!r:.60}")
-            source, name = f"({data.sql.strip().rstrip(';')}\n)", "the SELECT"
+            sql = sql.rstrip("; \t\r\n")
+            source, name = f"({sql})", "the SELECT"
         connection.set_authorizer(_only_read)
         described = connection.execute(f"SELECT * FROM {source} LIMIT 0").description
         names = [str(column[0]) for column in described]
@@ -88,22 +93,13 @@ def _declared(path: Path, table: str) -> dict[str, str]:
 def _kinds(
     connection: sqlite3.Connection, source: str, name: str, names: list[str], declared: dict[str, str], data: Data
 ) -> tuple[dict[str, str], str, list[str], int]:
-    """(kinds, WHERE, notes, rows) by one pass over the table."""
-    columns = [identifier(column) for column in names]
-    asks = [f"sum(typeof({c}) = '{stored}')" for c in columns for stored in STORED]
-    asks += [f"sum(abs({c}) > 1.7e308)" for c in columns]
-    asks += [f"sum(julianday({c}) IS NOT NULL)" for c in columns]
-    asks += [f"sum({c} NOT IN (0, 1))" for c in columns]
-    found = connection.execute(f"SELECT count(*), {', '.join(asks)} FROM {source}").fetchone()
-    read = int(found[0])
-    stored = {c: found[1 + 4 * i : 5 + 4 * i] for i, c in enumerate(names)}
-    infinite, dated, odd = (
-        dict(zip(names, (int(v or 0) for v in found[start : start + len(names)]), strict=True))
-        for start in (1 + (4 + k) * len(names) for k in range(3))
-    )
+    """(kinds, WHERE, notes, rows) by one pass over the table, or a few where it is wide."""
+    read = int(connection.execute(f"SELECT count(*) FROM {source}").fetchone()[0])
+    facts: list[list[int]] = []
+    for first in range(0, len(names), ASKED):
+        facts += _facts(connection, source, [identifier(column) for column in names[first : first + ASKED]])
     kinds, tests = {}, []
-    for column, counts in stored.items():
-        whole, real, text, blob = (int(count or 0) for count in counts)
+    for column, (whole, real, text, blob, infinite, dated, odd) in zip(names, facts, strict=True):
         cell, type_said, there = identifier(column), declared.get(column, ""), whole + real + text + blob
         kind = "other" if blob else "text" if text else "number" if real else "integer"
         if column in data.text and kind != "other":
@@ -113,18 +109,27 @@ def _kinds(
                 raise _changes(connection, source, name, column, whole + real > text, data)
             kind = "text" if text > whole + real else "number"
             tests.append(f"typeof({cell}) IN ({chr(39)}null{chr(39)}, {_types(kind)})")
-        elif kind == "text" and ("DATE" in type_said or "TIME" in type_said) and dated[column] == there:
+        elif kind == "text" and ("DATE" in type_said or "TIME" in type_said) and dated == there:
             kind = "time"
-        elif kind == "integer" and "BOOL" in type_said and not odd[column]:
+        elif kind == "integer" and "BOOL" in type_said and not odd:
             kind = "boolean"
         if not there:
             kind = "text"
-        if kind == "number" and infinite[column] and data.skip_bad_rows:
-            tests.append(f"({cell} IS NULL OR abs({cell}) < 1.7e308)")
+        if kind == "number" and infinite and data.skip_bad_rows:
+            tests.append(f"({cell} IS NULL OR {cell} NOT IN {INFINITE})")
         kinds[column] = kind
     where = f" WHERE {' AND '.join(tests)}" if tests else ""
     rows = int(connection.execute(f"SELECT count(*) FROM {source}{where}").fetchone()[0]) if tests else read
     return kinds, where, skipped(read - rows, read, ["a value of another type than its column's"]), rows
+
+
+def _facts(connection: sqlite3.Connection, source: str, columns: list[str]) -> list[list[int]]:
+    """How many cells of each column are stored as what, are infinite, say a time, and are neither 0 nor 1."""
+    tests = [*(f"typeof({{c}}) = '{stored}'" for stored in STORED)]
+    tests += [f"{{c}} IN {INFINITE}", "julianday({c}) IS NOT NULL", "{c} NOT IN (0, 1)"]
+    asks = (f"sum({test.format(c=column)})" for column in columns for test in tests)
+    found = [int(count or 0) for count in connection.execute(f"SELECT {', '.join(asks)} FROM {source}").fetchone()]
+    return [found[first : first + len(tests)] for first in range(0, len(found), len(tests))]
 
 
 def _types(kind: str) -> str:

@@ -20,6 +20,7 @@ from handgrad.cli.sources.duck import (
     identifier,
     kind_of,
     paths_in,
+    quoted,
     read_errors,
 )
 from handgrad.cli.sources.files import NOWHERE, Files
@@ -27,6 +28,7 @@ from handgrad.cli.sources.json_types import of_one_type
 from handgrad.cli.tables import Origin
 
 SAME = {"integer": "number"}  # kinds that go together in one column
+FILE = "the file, to Handgrad"  # what no column is called
 
 
 def open_parquet(files: Files, data: Data) -> Source:
@@ -53,13 +55,16 @@ def open_duckdb(files: Files, data: Data) -> Source:
     try:
         with read_errors(what):
             found = duck.rows(
-                "SELECT table_schema, table_name FROM information_schema.tables WHERE table_catalog = 'given' "
-                "AND table_schema NOT IN ('information_schema', 'pg_catalog') ORDER BY ALL"
+                "SELECT table_schema, table_name, table_type FROM information_schema.tables WHERE table_catalog = "
+                "'given' AND table_schema NOT IN ('information_schema', 'pg_catalog') ORDER BY ALL"
             )
-        names = {name if schema == "main" else f"{schema}.{name}": (schema, name) for schema, name in found}
+        names = {name if schema == "main" else f"{schema}.{name}": (schema, name, kind) for schema, name, kind in found}
         if data.sql is not None:
             return _selected(duck, data.sql, files, data)
-        schema, name = names[table_of(path, list(names), data.table)]
+        schema, name, kind = names[table_of(path, list(names), data.table)]
+        if kind == "VIEW":  # one thread, as for a SELECT
+            duck.close()
+            duck = Duck(files.paths, path, threads=1)
         source = f"given.{identifier(schema)}.{identifier(name)}"
         return source_of(duck, f"{path.name}, table {name}", source, files, data, "a DuckDB table")
     except BaseException:
@@ -141,8 +146,8 @@ def _counted(duck: Duck, source: str, where: str, files: Files) -> list[tuple[st
     if len(files.paths) < 2:
         name = str(files.paths[0]) if files.paths else "the SELECT"
         return [(name, int(duck.row(f"SELECT count(*) FROM {source}{where}")[0]))]
-    named = source.removesuffix(")") + ", filename=true)"
-    counts = dict(duck.rows(f"SELECT filename, count(*) FROM {named}{where} GROUP BY filename"))
+    named = source.removesuffix(")") + f", filename={quoted(FILE)})"
+    counts = dict(duck.rows(f"SELECT {identifier(FILE)}, count(*) FROM {named}{where} GROUP BY 1"))
     return [(str(path), int(counts.get(str(path), 0))) for path in files.paths]
 
 

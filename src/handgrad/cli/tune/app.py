@@ -29,7 +29,9 @@ def tune(
     seed: Annotated[int, option(TRAINING, "Decides the parts and what is tried.", min=0)] = Plain.seed,
     name: Annotated[str | None, option(OUTPUT, "The search's name; by default tune-digits and so on.")] = None,
     runs: Runs = "runs",
-    resume: Annotated[bool, option(OUTPUT, "Go on with a search that was cut off, or add trials to it.")] = False,
+    resume: Annotated[
+        bool, option(OUTPUT, "Go on with a search that was cut off, to the trials it was begun with.")
+    ] = False,
     quiet: Annotated[bool, option(OUTPUT, "Print the best options alone.", "--quiet", "-q")] = False,
     debug: Debug = False,
 ) -> None:

@@ -6,6 +6,7 @@ Li, Jamieson, Rostamizadeh et al. (2020), "A system for massively parallel hyper
 from __future__ import annotations
 
 import json
+import math
 import shlex
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -56,7 +57,7 @@ def search(
     report = Report(Console(quiet=quiet, highlight=False), Console(stderr=True, quiet=quiet))
     stem = "digits" if options.data is None else Path(options.data).name.split(".")[0]
     folder = (Path(options.runs) / (options.name or f"tune-{stem}")).resolve()
-    if (folder / TRIALS).exists() != resume:
+    if _can_go_on(folder) != resume:
         said = "holds no search to go on with; leave out --resume" if resume else "holds a search; give --resume, or"
         raise InputError(f"{str(folder)!r} {said}" + " another --name" * (not resume))
     task = prepare(options, report.busy)
@@ -69,6 +70,8 @@ def search(
         raise InputError(f"no trial came to the end of an epoch; {_first_error(found)}")
     chosen = replace(options, **_options(best.config), name=None)
     score = float(best.metrics_dataframe[METRIC].min())
+    if not math.isfinite(score):
+        raise InputError(f"all {len(found)} trials diverged; look at the table's numbers with `handgrad train`")
     command = _command(chosen)
     written = {"options": asdict(chosen), METRIC: score, "trials": len(found), "command": command}
     with replacing(folder / BEST) as file:
@@ -78,6 +81,15 @@ def search(
     if quiet:
         print(command)
     return written
+
+
+def _can_go_on(folder: Path) -> bool:
+    """Whether a search begun there has come so far that Ray has written down its trials."""
+    if not (folder / TRIALS).exists():
+        return False
+    from ray import tune
+
+    return bool(tune.Tuner.can_restore(str(folder / TRIALS)))
 
 
 def _tuned(ray: Any, options: Plain, task: Task, trials: int, at_once: int | None, folder: Path, resume: bool) -> Any:

@@ -55,6 +55,7 @@ from handgrad.errors import UnsupportedError
 from handgrad.layers import L2, Layer, Loss, Parameters
 from handgrad.optim import Optimizer
 from handgrad.optim.base import State
+from handgrad.threads import join
 
 AHEAD = 1024  # steps that the numbers of a constant rate are worked out for at once
 PART_SECONDS = 0.1  # of a call: short enough to answer Ctrl-C and to show progress
@@ -276,7 +277,8 @@ class CompiledEngine:
         ours = (self._constants, history, self._shares, self._state)
         run = (*self._program_arrays, shape, base, index, pace, *ours, *self._addresses)
         # what the addresses in `base` are of, kept by each thread for as long as it runs
-        keep = (*read, self._params, self._gradient, self._work)
+        keep = (*read, self._params, self._gradient, self._transposed, self._first, self._second, self._sums)
+        keep = (*keep, self._zeros, self._work, self._sync, self._key)
         self._call(partial(in_thread, self._kernel, run, keep))
         done = int(self._state[DONE])
         self.steps += done
@@ -303,9 +305,7 @@ class CompiledEngine:
             self._sync[ABORT // 8] = 1  # nobody is to wait for a thread that never came
             raise
         finally:
-            for other in others:
-                if other.ident is not None:
-                    other.join()
+            join([other for other in others if other.ident is not None])
 
     def _pace(self, steps: int) -> np.ndarray:
         """The numbers that change from step to step, see `optimizers`. Those of a constant rate serve many calls."""

@@ -21,7 +21,7 @@ from handgrad.engines.compiled.kernels.loop import (
 from handgrad.engines.compiled.kernels.program import BEFORE, ELSEWHERE, INPUTS, TARGETS, WEIGHTS
 from handgrad.engines.compiled.kernels.program import GRADIENT as GRADIENT_AT
 from handgrad.engines.compiled.layout import aligned
-from handgrad.engines.group import Group, share
+from handgrad.engines.group import Group, of_all, share
 from handgrad.engines.shared import agreed_place
 from handgrad.layers import L2, Layer, Loss, Parameters
 from handgrad.optim import Optimizer
@@ -73,7 +73,7 @@ class SharedEngine(CompiledEngine):
             gradient, seen = buffer[:-1], history[s : s + 1]
             base[GRADIENT_AT] = buffer.ctypes.data
             base[ELSEWHERE], base[BEFORE] = part.whole - m, part.before
-            self._shape[DRAWN] = (before + s) * self._whole_batch(batch_size) * self.program.draws
+            self._shape[DRAWN] = (before + s) * of_all(self.group, batch_size) * self.program.draws
             status = GOOD
             if m:
                 self._shape[BATCH] = m
@@ -98,10 +98,6 @@ class SharedEngine(CompiledEngine):
             self._buffers.reverse()
             self._gradient = self._buffers[1][:-1]
         return len(parts)
-
-    def _whole_batch(self, batch_size: int) -> int:
-        """Rows that all processes together have of a batch of so many here."""
-        return batch_size * self.group.size if self.group.apart else batch_size
 
     def _half(self, part: int, index: np.ndarray, pace: np.ndarray, seen: np.ndarray, keep: tuple[Any, ...]) -> int:
         """That half of a step; returns how it ended."""

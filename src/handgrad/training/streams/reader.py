@@ -75,8 +75,9 @@ class Reader:
             self._mean = self.given.weight_mean or self._mean_weight()
         self.example = weighed_by(self.example, self._mean)
 
-    def blocks(self, two_classes: bool) -> Iterator[Rows]:
-        """One pass. two_classes: raise ValueRangeError where there is but one, for a loss of classes.
+    def blocks(self, two_classes: bool, some_weight: bool = True) -> Iterator[Rows]:
+        """One pass. two_classes: raise ValueRangeError where there is but one, for a loss of classes; some_weight:
+        where the weights are all 0.
 
         Raises StreamError where it is not the pass before again.
         """
@@ -106,7 +107,7 @@ class Reader:
             )
         if self.rows is not None and first < self.rows:
             raise StreamError(f"{self.name} gave {first} rows, not {self._as_many()}")
-        if not weighty:
+        if some_weight and not weighty:
             raise ValueRangeError(f"sample_weight of {self.name} is 0 for every sample")
         self.rows, self._looked = first, self._looked or two_classes
         if looks and only is not None and self._loss is not None:
