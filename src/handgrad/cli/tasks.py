@@ -70,7 +70,9 @@ def prepare(options: Options, busy: Busy = quietly) -> Task:
     if options.data is None and options.sql is None:
         if options.target not in (None, "digit"):
             raise UsageError(f"--target {options.target!r} is given without a file; name the file it is a column of")
-        return _in_memory(digits(), "scikit-learn's digits", "digit", options, busy, [])
+        with busy("reading the table"):
+            table = digits()
+        return _in_memory(table, "scikit-learn's digits", "digit", options, busy, [])
     with busy("looking at the table"):
         text = frozenset(options.text)
         if options.task == "classification" and options.target is not None:
