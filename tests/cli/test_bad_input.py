@@ -165,6 +165,8 @@ def test_predict_places(trained, refused, tmp_path):
     refused("predict", "t-1", "none.csv", saying="there is no file 'none.csv'")
     refused("predict", "t-1", "t.csv", "--output", "none/out.csv", saying="there is no folder 'none'")
     refused("predict", "t-1", "t.csv", "--output", "runs", saying="--output 'runs' is a folder")
+    refused("predict", "t-1", "t.csv", "--output", "./t.csv", saying="--output './t.csv' is a file that is read")
+    refused("predict", "t-1", "*.csv", "--output", "t.csv", saying="--output 't.csv' is a file that is read")
     (tmp_path / "runs/empty").mkdir()
     refused("predict", "empty", "t.csv", saying="is no run: it has no model.safetensors")
     (tmp_path / "runs/broken").mkdir()

@@ -24,7 +24,7 @@ from handgrad.cli.data import Data
 from handgrad.cli.faults import InputError
 from handgrad.cli.presets import Loaded
 from handgrad.cli.runs import find_run
-from handgrad.cli.sources import Source, open_source
+from handgrad.cli.sources import Source, open_source, reads
 from handgrad.cli.tables import Table
 from handgrad.cli.targets import Classes, Target
 from handgrad.formats import replacing
@@ -41,6 +41,8 @@ def predict(run: str, data: Data, *, output: str | None, probabilities: bool, ru
         raise InputError(f"there is no folder {str(Path(output).parent)!r} to write --output {output!r} to")
     if output is not None and Path(output).is_dir():
         raise InputError(f"--output {output!r} is a folder; expected a file to write")
+    if output is not None and reads(data, Path(output)):
+        raise InputError(f"--output {output!r} is a file that is read; give another, as it would be overwritten")
     notes = Console(stderr=True, highlight=False)
     with open_source(to_predict(data, loaded.features, target)) as source:
         for note in source.notes:

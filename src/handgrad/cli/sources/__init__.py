@@ -14,7 +14,7 @@ from handgrad.cli.sources.base import BLOCK, Source
 from handgrad.cli.sources.files import DATABASES, files_of
 from handgrad.cli.tables import Table
 
-__all__ = ["BLOCK", "Data", "Source", "is_there", "name_of", "open_source", "read_table"]
+__all__ = ["BLOCK", "Data", "Source", "is_there", "name_of", "open_source", "read_table", "reads"]
 
 SELECT = re.compile(r"""(\s|--[^\n]*\n|/\*.*?\*/|\()*(select|with|from)[\s*('"]""", re.IGNORECASE | re.DOTALL)
 
@@ -30,6 +30,14 @@ def is_there(data: Data) -> bool:
     if data.sql is not None:
         return True
     return isinstance(given, str) and (is_select(given) or os.path.exists(given) or bool(glob.glob(given)))
+
+
+def reads(data: Data, path: Path) -> bool:
+    """Whether that file is among those that are named; what a SELECT reads is not looked into."""
+    given = data.given
+    if given is None or is_select(given) or not path.exists() or not is_there(data):
+        return False
+    return any(path.samefile(each) for each in files_of(given).paths)
 
 
 def open_source(data: Data) -> Source:
