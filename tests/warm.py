@@ -139,7 +139,7 @@ def _serve(address: str) -> None:
         print("ready", flush=True)
         signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # attendants leave nothing behind
         while True:
-            if sys.stdin.fileno() in select.select([listener, sys.stdin], [], [])[0]:  # the tests have ended
+            if sys.stdin in select.select([listener, sys.stdin], [], [])[0]:  # the tests have ended
                 break
             client, _ = listener.accept()
             if os.fork() == 0:

@@ -112,14 +112,19 @@ def _members(path: Path, config: Row, history: list[Row]) -> Networks:
     )
 
 
+def _row(line: str) -> Any:
+    """A line of JSON. Raises OverflowError for a whole number that no float can hold."""
+    return json.loads(line, parse_int=lambda digits: int(digits) if float(int(digits)) else 0)
+
+
 def _beside(folder: Path) -> tuple[Row, list[Row]]:
     """(config, history) of a run; empty ones where the model file stands alone."""
     config, history = folder / CONFIG, folder / HISTORY
     try:
         options = json.loads(config.read_text("utf-8")) if config.exists() else {}
         lines = history.read_text("utf-8").splitlines() if history.exists() else []
-        rows = [{name: float("nan") if v is None else v for name, v in json.loads(line).items()} for line in lines]
-    except (ValueError, AttributeError, RecursionError) as error:
+        rows = [{name: float("nan") if v is None else v for name, v in _row(line).items()} for line in lines]
+    except (ValueError, AttributeError, RecursionError, OverflowError) as error:
         raise FormatError(f"the run {str(folder)!r} can't be read: {error!s:.200}") from None
     parts = [options] + [options.get(part, {}) for part in ("options", "recipe") if isinstance(options, dict)]
     if not all(isinstance(part, dict) for part in parts):
