@@ -43,9 +43,12 @@ class Threads:
         return made
 
 
-def together(size: int, run: Callable, apart: bool = False) -> list:
-    """run(rank) in each of the threads of a group; what they return, or the exceptions that they raise."""
-    barrier, board = threading.Barrier(size, timeout=60), [None] * size
+def together(size: int, run: Callable, apart: bool = False, patience: float = 60) -> list:
+    """run(rank) in each of the threads of a group; what they return, or the exceptions that they raise.
+
+    patience: seconds that one waits for the others, which may have ended in an error alone.
+    """
+    barrier, board = threading.Barrier(size, timeout=patience), [None] * size
 
     def one(rank):
         with joined(Threads(rank, size, barrier, board, apart)):

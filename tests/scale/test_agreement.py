@@ -223,7 +223,7 @@ def test_rows_apart_are_gone_on_with_by_another_number(tmp_path):
     results = together(2, lambda rank: run(rank, 2, 5), apart=True)
     assert [len(result.history) for result in results] == [5, 5]
     np.testing.assert_array_equal(results[0].params.flat, results[1].params.flat)
-    first, _ = together(2, lambda rank: run(rank, 2, 6, batch_size=16), apart=True)
+    first, _ = together(2, lambda rank: run(rank, 2, 6, batch_size=16), apart=True, patience=10)
     assert isinstance(first, CheckpointError)
     assert "batch_size is 24 in the checkpoint, 16 now" in str(first)
 
