@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from engines.compiled.trainings import Training
+from handgrad.engines.compiled import lower
 from handgrad.engines.compiled.kernels.vectors import detected
 from handgrad.layers import (
     GELU,
@@ -105,6 +106,13 @@ def assert_within(training):
 @pytest.mark.parametrize("name", TRAININGS)
 def test_buffers(name, threads, dtype):
     assert_within(TRAININGS[name].but(threads=threads, dtype=dtype))
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("name", TRAININGS)
+def test_buffers_of_steps_at_once(name, threads, monkeypatch):
+    monkeypatch.setattr(lower, "APART", 0)
+    assert_within(TRAININGS[name].but(threads=threads, dtype=np.float32, clip_norm=None, regularizer=None))
 
 
 @pytest.mark.parametrize("kind", NARROWER)

@@ -10,21 +10,23 @@ from typing import Any
 
 import numpy as np
 
+from handgrad.engines.compiled.arrays import addresses_of, all_finite, real_of, with_room
 from handgrad.engines.compiled.codes import loss_code, optimizer_code
 from handgrad.engines.compiled.graph import graph_of
 from handgrad.engines.compiled.kernels import optimizers as rules
 from handgrad.engines.compiled.kernels.loop import (
     BAD_LOSS,
     BATCH,
+    CLAIMED,
     DONE,
     DRAWN,
     DRAWS,
     LENGTH,
     LOSS_AT,
-    OPTIMIZER,
     PART,
     SPLIT,
     STATUS,
+    STEPPED,
     SUMS,
     THREADS,
     train_kernel,
@@ -32,12 +34,20 @@ from handgrad.engines.compiled.kernels.loop import (
 from handgrad.engines.compiled.kernels.memory import ABORT, SYNC_BYTES
 from handgrad.engines.compiled.kernels.program import (
     BEFORE,
+    BLOCKS,
+    CLAIMS,
+    CONSTANTS,
     GRADIENT,
     INPUTS,
     KEY,
     LOSS,
     OP,
+    OPTIMIZER,
     PARAMS,
+    PIECES,
+    PIECES_COUNT,
+    SPEEDS,
+    SQUARES,
     SUMS_AT,
     TARGETS,
     TRANSPOSED,
@@ -46,7 +56,7 @@ from handgrad.engines.compiled.kernels.program import (
     ZEROS,
 )
 from handgrad.engines.compiled.kernels.units import addresses
-from handgrad.engines.compiled.kernels.vectors import vectors
+from handgrad.engines.compiled.kernels.vectors import LINE, vectors
 from handgrad.engines.compiled.layout import Layout, aligned
 from handgrad.engines.compiled.lower import lower
 from handgrad.engines.compiled.packing import Packing
@@ -61,7 +71,6 @@ AHEAD = 1024  # steps that the numbers of a constant rate are worked out for at 
 PART_SECONDS = 0.1  # of a call: short enough to answer Ctrl-C and to show progress
 SKIPPED = 2**20  # random numbers that are passed over at a time
 CONVERTED = 8e6  # bytes of rows of another dtype that are converted at a time
-LOOKED_AT = 2**16  # parameters at a time that are looked at, when memory is at its peak
 FIRST_STEPS = 1e4  # of the first call at most
 FIRST_PART = 2e8  # multiplications of the first call, before any has been timed
 
@@ -88,7 +97,7 @@ class CompiledEngine:
         guard: int = 0,
     ):
         self.model, self.loss, self.optimizer, self.regularizer = model, loss, optimizer, regularizer
-        real = _real(params, data)
+        real = real_of(params, data)
         labels = loss.classifies and data.y.ndim == 1 and data.y.dtype.kind in "iub"  # else a distribution a row
         code = loss_code(loss, labels)
         self._optimizer, numbers = optimizer_code(optimizer)
@@ -143,12 +152,17 @@ class CompiledEngine:
         self._shape = np.zeros(PART + 1, np.int64)
         self._shape[LOSS_AT] = int(np.flatnonzero(p.code[:, OP] == LOSS)[0])
         self._shape[[SPLIT, DRAWS, SUMS]] = p.split, p.draws, p.sums
-        self._shape[[LENGTH, OPTIMIZER, THREADS]] = self.packing.length, self._optimizer, self.threads
+        self._shape[[LENGTH, STEPPED, CLAIMED, THREADS]] = self.packing.length, p.stepped, p.claims, self.threads
         self._base = np.zeros(BEFORE + 1, np.int64)
+        self._claims = aligned(p.claims * self.threads * LINE // 8, np.int64)
+        self._blocks = np.zeros(p.stepped)
+        self._base[[CLAIMS, BLOCKS]] = self._claims.ctypes.data, self._blocks.ctypes.data
         self._base[WORK], self._base[KEY] = self._work.ctypes.data, self._key.ctypes.data
         vectors = (self._params, self._gradient, self._transposed, self._sums, self._zeros)
         self._base[[PARAMS, GRADIENT, TRANSPOSED, SUMS_AT, ZEROS]] = [at(vector) for vector in vectors]
-        self._addresses = (at(self._first), at(self._second), self._sync.ctypes.data)
+        self._base[[SPEEDS, SQUARES]] = at(self._first), at(self._second)
+        self._base[[PIECES, PIECES_COUNT]] = p.pieces.ctypes.data, len(p.pieces)
+        self._base[CONSTANTS], self._base[OPTIMIZER] = self._constants.ctypes.data, self._optimizer
 
     def _take(self, data: Any) -> None:
         """Train on these rows from now on."""
@@ -156,7 +170,7 @@ class CompiledEngine:
         self._y = np.ascontiguousarray(data.y, np.int64 if self._labels else real)
         self._weight = None if data.weight is None else np.ascontiguousarray(data.weight, real)
         self._data = data
-        self._rows = (data.x.ctypes.data, *_addresses(self._y, self._weight)) if self._readable(data.x) else None
+        self._rows = (data.x.ctypes.data, *addresses_of(self._y, self._weight)) if self._readable(data.x) else None
 
     def _inner(self, array: np.ndarray) -> np.ndarray:
         return array[self._guard : len(array) - self._guard]
@@ -224,7 +238,7 @@ class CompiledEngine:
         before, samples = 0, 0  # steps and rows of the parts that are done
         for data, order in parts:
             steps = before - (-len(order) // batch_size)
-            history = _with_room(history, steps)
+            history = with_room(history, steps)
             if done < steps and data is not self._data:
                 self._take(data)
             while done < steps:
@@ -240,7 +254,7 @@ class CompiledEngine:
                 self._at = done, history
                 on_step(done - 1)
             before, samples = steps, samples + len(order)
-        if not _finite(self._inner(self._params)):
+        if not all_finite(self._inner(self._params)):
             self._restore()
             raise diverged(self.steps - 1, "the new parameters", "the update was not finite")
         if not samples:
@@ -275,10 +289,10 @@ class CompiledEngine:
         self._sync[:] = 0
         pace = self._pace(len(history))
         ours = (self._constants, history, self._shares, self._state)
-        run = (*self._program_arrays, shape, base, index, pace, *ours, *self._addresses)
+        run = (*self._program_arrays, shape, base, index, pace, *ours, self._sync.ctypes.data)
         # what the addresses in `base` are of, kept by each thread for as long as it runs
         keep = (*read, self._params, self._gradient, self._transposed, self._first, self._second, self._sums)
-        keep = (*keep, self._zeros, self._work, self._sync, self._key)
+        keep = (*keep, self._zeros, self._work, self._sync, self._key, self._claims, self._blocks)
         self._call(partial(in_thread, self._kernel, run, keep))
         done = int(self._state[DONE])
         self.steps += done
@@ -291,7 +305,7 @@ class CompiledEngine:
             # the rows of this part alone are converted, so that other dtypes cost no second copy of the data
             x = np.ascontiguousarray(x.take(rows, axis=0), self.layout.real)
             y, weight = y.take(rows, axis=0), None if weight is None else weight.take(rows)
-            index, found = np.arange(len(rows)), (x.ctypes.data, *_addresses(y, weight))
+            index, found = np.arange(len(rows)), (x.ctypes.data, *addresses_of(y, weight))
         return np.ascontiguousarray(index, np.int64), found, (x, y, weight)
 
     def _call(self, run: Callable[[int], None]) -> None:
@@ -366,35 +380,3 @@ class CompiledEngine:
 def in_thread(kernel: Any, run: tuple[Any, ...], keep: tuple[Any, ...], thread: int) -> None:
     """A kernel's run, in this one of its threads. keep: the arrays whose addresses it is given."""
     kernel(*run, thread)
-
-
-def _with_room(history: np.ndarray, steps: int) -> np.ndarray:
-    """The history, longer where it is too short for so many steps: twice as long, so that it is seldom copied."""
-    if steps <= len(history):
-        return history
-    longer = np.zeros((max(steps, 2 * len(history)), 2))
-    longer[: len(history)] = history
-    return longer
-
-
-def _finite(vector: np.ndarray) -> bool:
-    return all(np.isfinite(vector[i : i + LOOKED_AT]).all() for i in range(0, len(vector), LOOKED_AT))
-
-
-def _addresses(y: np.ndarray, weight: np.ndarray | None) -> tuple[int, int]:
-    return y.ctypes.data, 0 if weight is None else weight.ctypes.data
-
-
-def _real(params: Parameters, data: Any) -> Any:
-    """numpy.float32 or numpy.float64. Raises UnsupportedError for what the engine cannot read."""
-    for name, array in (("X", data.x), ("y", data.y), ("params", params.flat)):
-        if not isinstance(array, np.ndarray):
-            raise UnsupportedError(f"the compiled engine takes NumPy arrays, got {name} as a {type(array).__name__}")
-    real = params.flat.dtype.type
-    native = params.flat.dtype.isnative
-    if real not in (np.float32, np.float64) or not native or data.x.ndim < 2:
-        raise UnsupportedError(
-            "the compiled engine takes rows of float32 or float64 in this machine's byte order, got "
-            f"{params.flat.dtype} in shape {data.x.shape}"
-        )
-    return real

@@ -18,6 +18,9 @@ from handgrad.layers import Parameter
 
 Instruction = dict[Any, Any]
 PLACES = (p.A, p.B, p.C, p.D)  # fields that name a matrix
+# Bytes that the optimizer's step of all parameters goes over, up to which it has a pass of its own: so few stay in the
+# second cache.
+APART = 2**20
 
 
 class Lowering:
@@ -37,9 +40,10 @@ class Lowering:
             self.places[name] = total
             total += math.prod(spec.shape)
         self.transposed: dict[str, int] = {}
-        self.transposed_size = self.sums = self.draws = 0
+        self.transposed_size = self.sums = self.draws = self.stepped = 0
         self.reduced: dict[str, int] = {}  # parameter -> its place among the sums
         self.written: set[str] = set()  # weights whose gradient has been begun
+        self.last: dict[str, Instruction] = {}  # and the instruction after which it is whole
         self.makers = {step.out: step for step in graph.steps}
         self.left = graph.uses  # contributions to each value's gradient that are still to come
         self.grads: dict[int, int] = {}
@@ -242,15 +246,16 @@ class Lowering:
                 fields |= self._parted(maker)
                 self.finished.add(x)
             self.emit(op, a=dz, c=dx, **fields)
-        fields = {"a": self.values[x], "b": dz, "k": k, "n": n, "weight": self.place(step.weight)}
+        fields = {"a": self.values[x], "b": dz, "k": k, "n": n, "weight": self.place(step.weight), "piece": -1}
         made = self._instruction(p.WEIGHT_GRADIENT, (), fields | {"add": int(step.weight in self.written)})
         self.written.add(step.weight)
         self.columns.append((len(self.rows), made))
+        self.last[step.weight] = made
 
     def program(self, threads: int, guard: int = 0) -> Program:
         """The program. With one thread a weight's gradient is taken while its operands are in the cache; with more,
         all of them come last, where the rows of all threads are there."""
-        order = list(self.rows)
+        order, pieces, claims = list(self.rows), self._pieces(), self._claims()
         for before, made in reversed(self.columns):
             order.insert(before if threads == 1 else len(self.rows), made)
         uses: dict[int, list[int]] = {}
@@ -294,27 +299,43 @@ class Lowering:
             widest=max(widths),
             draws=self.draws,
             sums=self.sums,
-            pieces=self._pieces(),
+            pieces=pieces,
+            stepped=self.stepped,
+            claims=claims,
             reduced=np.array(
                 [(at, self.places[name], math.prod(self.specs[name].shape)) for name, at in self.reduced.items()],
                 np.int64,
             ).reshape(-1, 3),
         )
 
+    def _claims(self) -> int:
+        """Numbers the weights' gradients that one instruction alone writes; returns how many there are."""
+        claims = 0
+        for _, made in self.columns:
+            alone = made[p.PIECE] >= 0 and not made[p.ADD]
+            made[p.CLAIM] = claims if alone else -1
+            claims += alone
+        return claims
+
     def _pieces(self) -> np.ndarray:
-        """What the optimizer goes over: each weight that is transposed, and what lies between, of one kind of decay."""
+        """What the optimizer goes over: each weight, and what lies between, of one kind of decay."""
         outward = {step.weight: step.outward for step in self.graph.steps}
         pieces: list[list[int]] = []
+        bytes_a_step = 4 * self.layout.size * sum(math.prod(spec.shape) for spec in self.specs.values())
+        at_once, before = self.layout.panel > 0 and bytes_a_step > APART, ""
         for name, spec in self.specs.items():
             at, size, decays = self.places[name], math.prod(spec.shape), int(spec.decays)
-            if name in self.transposed:
+            if name in self.last:
                 k, n = reversed(spec.shape) if outward[name] else spec.shape
-                pieces.append([at, k, n, self.transposed[name], decays])
-            elif pieces and pieces[-1][3] < 0 and pieces[-1][4] == decays:
+                self.last[name][p.PIECE] = len(pieces)
+                pieces.append([at, k, n, self.transposed.get(name, -1), decays, int(at_once), self.stepped])
+                self.stepped += self.layout.blocks(k, n) if at_once else 0
+            elif pieces and before not in self.last and pieces[-1][p.DECAYS] == decays:
                 pieces[-1][2] += size
             else:
-                pieces.append([at, 1, size, -1, decays])
-        return np.array(pieces, np.int64).reshape(-1, 5)
+                pieces.append([at, 1, size, -1, decays, 0, 0])
+            before = name
+        return np.array(pieces, np.int64).reshape(-1, p.PIECE_COLUMNS)
 
 
 def lower(

@@ -19,16 +19,17 @@ from typing import Any
     NORMALIZE,
     NORMALIZE_BACK,
     KEEP,
+    STEP,
     UPDATE,
     FORWARD,
     BACKWARD,
-) = range(12)
+) = range(13)
 FOR_PREDICTION = (BY_ROWS, ACTIVATE, SOFTMAX, NORMALIZE, FORWARD)
 
 # name, result, arguments: "i" an integer or address, "f" a float, "u" an unsigned integer
 SIGNATURES = {
     BY_ROWS: ("by_rows", "", 12 * "i"),
-    BY_COLUMNS: ("by_columns", "", 8 * "i"),
+    BY_COLUMNS: ("by_columns", "", 12 * "i"),
     LOSS: ("loss", "f", "if" + 12 * "i"),
     ACTIVATE: ("activate", "", "ifiii"),
     SOFTMAX: ("softmax", "", 7 * "i" + "f"),
@@ -36,9 +37,10 @@ SIGNATURES = {
     NORMALIZE: ("normalize", "", 11 * "i" + "f"),
     NORMALIZE_BACK: ("normalize_back", "", 14 * "i"),
     KEEP: ("keep", "", "iiuuffi"),
-    UPDATE: ("update", "f", "iiif" + 7 * "i"),
+    STEP: ("step", "f", "iff" + 10 * "i"),
+    UPDATE: ("update", "f", "if" + 5 * "i"),
     FORWARD: ("forward", "", 11 * "i"),
-    BACKWARD: ("backward", "f", 13 * "i"),
+    BACKWARD: ("backward", "f", 14 * "i"),
 }
 
 

@@ -12,11 +12,10 @@ from handgrad.engines.compiled.kernels import program as p
 from handgrad.engines.compiled.kernels.calls import call
 from handgrad.engines.compiled.kernels.elementwise import IDENTITY, RELU, elementwise
 from handgrad.engines.compiled.kernels.memory import pointer, prefetch
-from handgrad.engines.compiled.kernels.options import INLINE, INNER
+from handgrad.engines.compiled.kernels.options import INNER
 from handgrad.engines.compiled.kernels.program import (
     BEFORE,
     ELSEWHERE,
-    GRADIENT,
     INPUTS,
     KEY,
     PARAMS,
@@ -28,11 +27,10 @@ from handgrad.engines.compiled.kernels.program import (
 )
 from handgrad.engines.compiled.kernels.tiles import LOCAL, MASK, STORE
 from handgrad.engines.compiled.kernels.tiles import RELU as RELU_TILE
-from handgrad.engines.compiled.kernels.vectors import LINE, Vectors
+from handgrad.engines.compiled.kernels.vectors import CACHED, LINE, Vectors
+from handgrad.engines.compiled.kernels.weights import weight_gradients
 
-# Bytes of a product's left operand that are taken at a time, to stay in the second cache while all panels of the right
-# one pass; and a number of rows that whole tiles of any kind of vector make up.
-CACHED, EVEN = 2**19, 24
+EVEN = 24  # rows that whole tiles of any kind of vector make up
 SOON = 3  # rows of the inputs that are asked for ahead
 
 
@@ -153,14 +151,15 @@ def forward(real: Any, kind: Vectors) -> Any:
 def backward(real: Any, kind: Vectors) -> Any:
     """As `forward`, for the loss and all that follows it; returns the sum of w_i L_i over the rows.
 
-    (kernels, code, numbers, begin, end, base, index, m, first, last, sums, thread, threads). sums: the thread's own, by
-    address. What works by columns takes this thread's share of them, over all rows.
+    (kernels, code, numbers, begin, end, base, index, m, first, last, sums, thread, threads, pace). sums: the thread's
+    own, by address. pace: of the optimizer's step, by address, where weights may take it at once, or 0. What works by
+    columns does so over all rows, of which all threads must have been seen to (see `weights`).
     """
     from numba import njit
 
     size, panel = np.dtype(real).itemsize, kind.panel(real)
     integers, floats = pointer(np.int64), pointer(np.float64)
-    by_rows, by_columns, loss = call(calls.BY_ROWS), call(calls.BY_COLUMNS), call(calls.LOSS)
+    by_rows, loss, weight_gradient = call(calls.BY_ROWS), call(calls.LOSS), weight_gradients(real, kind)
     softmax_back, normalize_back = call(calls.SOFTMAX_BACK), call(calls.NORMALIZE_BACK)
     e = elementwise(real)
     copy, times, part_gate = e.copy, e.times, e.part_gate
@@ -175,25 +174,7 @@ def backward(real: Any, kind: Vectors) -> Any:
         if gate_sum >= 0:
             column_sums(content, rows, w, stride, sums_at + (gate_sum + q) * size)
 
-    @njit(**INLINE)
-    def weight_gradient(kernels, a, k, b, n, out, m, add, zeros, thread, threads):
-        # Blocks of one panel of A by one of B, shared out among the threads. They go through as many panels of B as
-        # stay in the second cache, with each panel of A, before they come to the next ones.
-        k_width, n_width = (panel, panel) if panel else (k, n)
-        down, across = (k + k_width - 1) // k_width, (n + n_width - 1) // n_width
-        group = max(1, CACHED // (m * n_width * size))
-        for block in range(down * across * thread // threads, down * across * (thread + 1) // threads):
-            before = block // (down * group) * group
-            abreast, place = min(group, across - before), block - before * down
-            q, j = place // abreast * k_width, (before + place % abreast) * n_width
-            w, height = min(n_width, n - j), min(k_width, k - q)
-            if panel and n == 1:  # the gradient of a column lies as its transpose does: so it is taken by vectors
-                by_columns(kernels, b, 1, a + q * m * size, height, out + q * size, m, add, zeros)
-                continue
-            target = out + (j * k + q * w) * size
-            by_columns(kernels, a + q * m * size, height, b + j * m * size, w, target, m, add, zeros)
-
-    def run(kernels, code, numbers, begin, end, base_at, index_at, m, first, last, sums_at, thread, threads):
+    def run(kernels, code, numbers, begin, end, base_at, index_at, m, first, last, sums_at, thread, threads, pace):
         base = integers(base_at)
         work, zeros = base[WORK], base[ZEROS]
         count = last - first
@@ -206,8 +187,7 @@ def backward(real: Any, kind: Vectors) -> Any:
             stride = panel if panel else n
             distance = m * stride
             if op == p.WEIGHT_GRADIENT:
-                target = base[GRADIENT] + fields[p.WEIGHT] * size
-                weight_gradient(kernels, a, k, b, n, target, m, add, zeros, thread, threads)
+                weight_gradient(kernels, code + c * p.FIELDS * 8, base, m, thread, threads, pace)
             elif op == p.INPUT_GRADIENT or op == p.GATED_GRADIENT:
                 width = panel if panel else k
                 step = max(EVEN, CACHED // (n * size) // EVEN * EVEN)

@@ -13,13 +13,14 @@ from handgrad.engines.compiled.kernels.calls import call
 from handgrad.engines.compiled.kernels.memory import barrier, pointer
 from handgrad.engines.compiled.kernels.optimizers import CLIP, PENALTY, optimizers
 from handgrad.engines.compiled.kernels.options import INNER
-from handgrad.engines.compiled.kernels.program import GRADIENT, PARAMS, SUMS_AT
-from handgrad.engines.compiled.kernels.vectors import Vectors
+from handgrad.engines.compiled.kernels.program import BLOCKS, CLAIMS, GRADIENT, PARAMS, SUMS_AT
+from handgrad.engines.compiled.kernels.vectors import LINE, Vectors
 
 # What a run is told, `shape`: instructions up to the loss and up to those by columns, samples a batch, random numbers
-# a sample draws, those drawn before the first step, numbers of a thread's sums, parameters, which optimizer, threads,
-# which part of a step to do.
-LOSS_AT, SPLIT, BATCH, DRAWS, DRAWN, SUMS, LENGTH, OPTIMIZER, THREADS, PART = range(10)
+# a sample draws, those drawn before the first step, numbers of a thread's sums, parameters, blocks of weights that may
+# take the optimizer's step with their gradient, weights whose blocks any thread may take, threads, which part of a step
+# to do.
+LOSS_AT, SPLIT, BATCH, DRAWS, DRAWN, SUMS, LENGTH, STEPPED, CLAIMED, THREADS, PART = range(11)
 WHOLE, UP_TO_GRADIENT, FROM_GRADIENT = range(3)  # of a step: between the last two the gradient may be summed up
 # What it tells, `state`: steps done, and why it ended.
 DONE, STATUS = range(2)
@@ -79,6 +80,7 @@ def _train(real: Any, kind: Vectors) -> Any:
     penalty_of, norm_of, shrink = updates(real, kind)
     update = call(calls.UPDATE)
     scaled_norm, at, wait = optimizers(real, kind).scaled_norm, pointer(real), barrier()
+    integers, floats = pointer(np.int64), pointer(np.float64)
     wide, flush = memory.wide(), memory.flush()
     size, short, zero = np.dtype(real).itemsize, max(kind.short, 1), real(0)
     single = real is np.float32
@@ -100,22 +102,20 @@ def _train(real: Any, kind: Vectors) -> Any:
         history,
         shares,
         state,
-        first,
-        second,
         sync,
         thread,
     ):
         """A step for each row of `pace`, over `order`, in this thread. Returns when all are done, or one went wrong.
 
         order: the samples' rows, batch after batch. history: (steps, 2), the loss and the gradient's norm of each.
-        shares: (threads, 8), a thread's part of what all must know. first, second: the optimizer's state,
-        sync: for the barrier; base and these are addresses.
+        shares: (threads, 8), a thread's part of what all must know. sync: for the barrier, its address.
         """
         loss_at, split, batch, threads = shape[LOSS_AT], shape[SPLIT], shape[BATCH], shape[THREADS]
         sums, length, strength, clip = shape[SUMS], shape[LENGTH], constants[PENALTY], constants[CLIP]
         part_of_step = shape[PART]
         # where nothing needs the norm before the update, that takes it on its way, and is taken back when it is bad
         with_norm = single and clip == 0 and strength == 0
+        at_once = with_norm and part_of_step == WHOLE and shape[STEPPED] > 0
         wide()
         before = flush(-1)
         code_at, numbers_at, base_at = code.ctypes.data, numbers.ctypes.data, base.ctypes.data
@@ -126,11 +126,13 @@ def _train(real: Any, kind: Vectors) -> Any:
                 index = order.ctypes.data + s * batch * 8
                 units = (m + short - 1) // short  # whole short tiles to each thread
                 begin, end = min(m, units * thread // threads * short), min(m, units * (thread + 1) // threads * short)
+                for c in range(shape[CLAIMED]):
+                    integers(base[CLAIMS] + (c * threads + thread) * LINE)[0] = 0
                 cleared = at(own_sums)
                 for i in range(sums):
                     cleared[i] = zero
                 drawn = shape[DRAWN] + s * batch * shape[DRAWS]
-                loss = 0.0
+                loss, paced = 0.0, pace[s].ctypes.data if at_once else np.int64(0)
                 # up to the loss; what else works by rows; what works by columns
                 for phase in range(3):
                     if phase == 0:
@@ -142,7 +144,7 @@ def _train(real: Any, kind: Vectors) -> Any:
                     part = run_backward(
                         kernels,
                         *(kernels, code_at, numbers_at, at_first, until, base_at, index),
-                        *(m, begin, end, own_sums, thread, threads),
+                        *(m, begin, end, own_sums, thread, threads, paced),
                     )
                     if phase == 0:
                         loss = part / m
@@ -207,11 +209,7 @@ def _train(real: Any, kind: Vectors) -> Any:
                     if not wait(sync, threads):
                         flush(before)
                         return
-            shares[thread, 2] = update(
-                kernels,
-                *(pieces.ctypes.data, len(pieces), shape[OPTIMIZER], scale, pace[s].ctypes.data, constants.ctypes.data),
-                *(base_at, first, second, thread, threads),
-            )
+            shares[thread, 2] = update(kernels, kernels, scale, pace[s].ctypes.data, base_at, at_once, thread, threads)
             if not wait(sync, threads):
                 flush(before)
                 return
@@ -219,6 +217,10 @@ def _train(real: Any, kind: Vectors) -> Any:
                 squared = 0.0
                 for t in range(threads):
                     squared += shares[t, 2]
+                if at_once:
+                    of_blocks = floats(base[BLOCKS])
+                    for block in range(shape[STEPPED]):
+                        squared += of_blocks[block]
                 if thread == 0:
                     history[s, 1] = np.sqrt(squared)
                 if not squared <= largest:
@@ -245,6 +247,6 @@ def train_kernel(real: Any, kind: Vectors) -> Any:
     address = types.int64
     signature = types.void(
         *(types.int64, table, grid, table, table, integers, integers, integers, grid, floats, grid, grid, integers),
-        *(address, address, address, address),
+        *(address, address),
     )
     return compiled(f"train_{np.dtype(real).name}_{kind.name}", lambda: _train(real, kind), signature)

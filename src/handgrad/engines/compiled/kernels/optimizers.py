@@ -12,9 +12,28 @@ from typing import Any
 
 import numpy as np
 
+from handgrad.engines.compiled.kernels import calls
+from handgrad.engines.compiled.kernels.calls import call
 from handgrad.engines.compiled.kernels.memory import pointer, wide
 from handgrad.engines.compiled.kernels.options import INNER
-from handgrad.engines.compiled.kernels.program import GRADIENT, PARAMS, TRANSPOSED
+from handgrad.engines.compiled.kernels.program import (
+    AT_ONCE,
+    CONSTANTS,
+    DECAYS,
+    GRADIENT,
+    OPTIMIZER,
+    PARAMS,
+    PIECE_AT,
+    PIECE_COLUMNS,
+    PIECE_K,
+    PIECE_N,
+    PIECES,
+    PIECES_COUNT,
+    SPEEDS,
+    SQUARES,
+    TRANSPOSED,
+    TURNED,
+)
 from handgrad.engines.compiled.kernels.vectors import Vectors
 
 SGD, MOMENTUM, NESTEROV, RMSPROP, ADAM = range(5)
@@ -34,7 +53,7 @@ def optimizers(real: Any, kind: Vectors) -> SimpleNamespace:
     at = pointer(real)
     size = np.dtype(real).itemsize
     zero, one = real(0), real(1)
-    wide_vectors = wide()
+    wide_vectors, call_step = wide(), call(calls.STEP)
     # float32 with AVX-512 alone has estimates good enough to be worth it
     at_once = 16 if kind.bits == 512 and real is np.float32 else 0
     adam = adam_of_sixteen() if at_once else None
@@ -149,26 +168,38 @@ def optimizers(real: Any, kind: Vectors) -> SimpleNamespace:
                 total += z * z
         return total
 
-    def update(pieces_at, count, code, scale, pace_at, constants_at, base_at, first, second, thread, threads):
-        """A thread's share of the optimizer's step. first, second: of its state; all by address.
+    def step(code, scale, decay, pace_at, constants_at, p, g, m, v, rows, w, target, target_row):
+        """The optimizer's step of rows of w parameters, and their transpose to `target`, in rows so wide; 0 for none.
 
         Returns the sum of the gradient's squares for float32, whose squares neither over- nor underflow in float64.
         """
         wide_vectors()
-        total = 0.0
-        pace, constants, base = numbers(pace_at), numbers(constants_at), integers(base_at)
-        params, gradient, transposed = base[PARAMS], base[GRADIENT], base[TRANSPOSED]
-        for c in range(count):
-            piece = integers(pieces_at + c * 40)
-            k, n, turned = piece[1], piece[2], piece[3]
-            decay = pace[DECAY] if piece[4] else 0.0
-            place = piece[0] * size
+        total = exact_squares(g, rows * w)  # which brings it into the cache, for the rule
+        rule(code, scale, decay, numbers(pace_at), numbers(constants_at), p, g, m, v, rows * w)
+        if target != 0:
+            transpose(p, rows, w, target, target_row)
+        return total
+
+    def update(kernels, scale, pace_at, base_at, rest, thread, threads):
+        """A thread's share of the optimizer's step: of all, or of the `rest`, not taken with the gradient.
+
+        Returns the sum of the gradient's squares, as `step`.
+        """
+        total, none = 0.0, np.int64(0)
+        base, pace = integers(base_at), numbers(pace_at)
+        params, gradient, speeds, squares_at = base[PARAMS], base[GRADIENT], base[SPEEDS], base[SQUARES]
+        code, constants = base[OPTIMIZER], base[CONSTANTS]
+        for c in range(base[PIECES_COUNT]):
+            piece = integers(base[PIECES] + c * PIECE_COLUMNS * 8)
+            if rest and piece[AT_ONCE]:
+                continue
+            k, n, turned = piece[PIECE_K], piece[PIECE_N], piece[TURNED]
+            decay = pace[DECAY] if piece[DECAYS] else 0.0
             if turned < 0:
-                begin, end = n * thread // threads, n * (thread + 1) // threads
-                here = place + begin * size
-                p, g, m, v = params + here, gradient + here, first + here, second + here
-                total += exact_squares(g, end - begin)
-                rule(code, scale, decay, pace, constants, p, g, m, v, end - begin)
+                begin, end = k * n * thread // threads, k * n * (thread + 1) // threads
+                here = (piece[PIECE_AT] + begin) * size
+                places = (params + here, gradient + here, speeds + here, squares_at + here)
+                total += call_step(kernels, code, scale, decay, pace_at, constants, *places, 1, end - begin, none, none)
                 continue
             width = panel if panel else n
             down = (k + height - 1) // height
@@ -176,15 +207,14 @@ def optimizers(real: Any, kind: Vectors) -> SimpleNamespace:
             for block in range(blocks * thread // threads, blocks * (thread + 1) // threads):
                 j, i = block // down * width, block % down * height
                 w, rows = min(width, n - j), min(height, k - i)
-                here = place + (j * k + i * w) * size
-                p, g, m, v = params + here, gradient + here, first + here, second + here
-                total += exact_squares(g, rows * w)  # which brings it into the cache, for the rule
-                rule(code, scale, decay, pace, constants, p, g, m, v, rows * w)
-                target = turned + i * n + j * rows if panel else turned + i
-                transpose(p, rows, w, transposed + target * size, rows if panel else k)
+                here = (piece[PIECE_AT] + j * k + i * w) * size
+                places = (params + here, gradient + here, speeds + here, squares_at + here)
+                target = base[TRANSPOSED] + (turned + (i * n + j * rows if panel else i)) * size
+                row = rows if panel else k
+                total += call_step(kernels, code, scale, decay, pace_at, constants, *places, rows, w, target, row)
         return total
 
-    return SimpleNamespace(update=update, squares=squares, scaled_norm=scaled_norm, add_penalty=add_penalty)
+    return SimpleNamespace(step=step, update=update, squares=squares, scaled_norm=scaled_norm, add_penalty=add_penalty)
 
 
 def square_transpose(real: Any, lanes: int) -> Any:

@@ -21,7 +21,8 @@ import numpy as np
     LOSS,  # C = the gradient by the scores A; MODE: which loss; B: room for a number a row; SUMS: of C's columns
     INPUT_GRADIENT,  # C = A W^T, A being N wide and C K wide; WEIGHT: of W^T; MODE, D: what a tile does; SUMS; ADD to C
     GATED_GRADIENT,  # INPUT_GRADIENT, then PART_GATE with C in place of A; B, D: content and gate
-    WEIGHT_GRADIENT,  # gradient of the weight = A^T B, A being K and B N wide; ADD to it
+    WEIGHT_GRADIENT,  # gradient of the weight = A^T B, A being K and B N wide; ADD to it; PIECE: the optimizer's, where
+    # it is whole after this, else -1; CLAIM: its counters, -1 where more than one instruction writes it
     PASS_ON,  # C = A, or C + A with ADD
     LOCAL_GRADIENT,  # C times D (MODE LOCAL), or where D is above 0 (MODE MASK), or as it is; SUMS: of its columns
     PART_GATE,  # with the upstream gradient A: B and D, the content and the gate, become their gradients; their sums:
@@ -30,12 +31,17 @@ import numpy as np
     SOFTMAX_BACK,  # C = the gradient by the input, from A; B: the probabilities
 ) = range(18)
 
-# Addresses that a run is given, in this order, and, where other processes do the rest of a batch, how many rows of it
-# they have, and how many of those come before this one's: for the numbers that dropout draws.
-WORK, PARAMS, GRADIENT, TRANSPOSED, SUMS_AT, ZEROS, INPUTS, TARGETS, WEIGHTS, KEY, ELSEWHERE, BEFORE = range(12)
+# What a run is given, `base`, in this order. Addresses: SPEEDS and SQUARES are the optimizer's first and second
+# moments, BLOCKS holds the sum of squares of each block's gradient, CLAIMS how many blocks of each thread's share are
+# taken. Then how many pieces there are, and which optimizer it is; where other processes do the rest of a batch, how
+# many rows of it they have, and how many of those come before this one's: for the numbers that dropout draws.
+WORK, PARAMS, GRADIENT, TRANSPOSED, SUMS_AT, ZEROS, INPUTS, TARGETS, WEIGHTS, KEY = range(10)
+PIECES, CONSTANTS, SPEEDS, SQUARES, BLOCKS, CLAIMS, PIECES_COUNT, OPTIMIZER, ELSEWHERE, BEFORE = range(10, 20)
 
-OP, A, B, C, D, N, K, WEIGHT, BIAS, SUMS, MODE, ADD, DRAW, GATE_WEIGHT, GATE_BIAS = range(15)
-FIELDS = 15
+OP, A, B, C, D, N, K, WEIGHT, BIAS, SUMS, MODE, ADD, DRAW, GATE_WEIGHT, GATE_BIAS, PIECE, CLAIM = range(17)
+FIELDS = 17
+PIECE_AT, PIECE_K, PIECE_N, TURNED, DECAYS, AT_ONCE, FIRST_BLOCK = range(7)  # the columns of `pieces`
+PIECE_COLUMNS = 7
 NUMBERS = 2  # an instruction's hyperparameters
 
 
@@ -45,7 +51,10 @@ class Program:
 
     code, numbers: (instructions, FIELDS) and (instructions, NUMBERS). split: how many instructions work by rows, before
     those by columns that need the rows of all threads.
-    pieces: what the optimizer goes over, (place, k, n, place of the transpose or -1, decays), a vector having k = 1.
+    pieces: what the optimizer goes over, (place, k, n, place of the transpose or -1, decays, whether the instruction of
+    its gradient may take its step, and the number of its first block then), a vector having k = 1.
+    stepped: how many blocks may take their step with their gradient. claims: instructions whose blocks any thread may
+    take.
     reduced: (place among the sums, place among the parameters, count) of gradients that are sums over samples.
     """
 
@@ -62,5 +71,7 @@ class Program:
     widest: int = 1
     draws: int = 0  # random numbers a sample
     sums: int = 0
-    pieces: np.ndarray = field(default_factory=lambda: np.zeros((0, 5), np.int64))
+    stepped: int = 0
+    claims: int = 0
+    pieces: np.ndarray = field(default_factory=lambda: np.zeros((0, PIECE_COLUMNS), np.int64))
     reduced: np.ndarray = field(default_factory=lambda: np.zeros((0, 3), np.int64))

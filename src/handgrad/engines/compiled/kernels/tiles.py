@@ -18,8 +18,8 @@ import numpy as np
 from handgrad.engines.compiled.kernels.vectors import LINE, Vectors
 
 # Lines that a tile asks for in UNROLL steps, so that the next panel of B has come by the time it is needed: a panel
-# goes by some ten tiles of rows, or three of columns.
-ROW_LINES, COLUMN_LINES = 1, 3
+# goes by some ten tiles of rows, or three of columns, in whose time the optimizer's four numbers may come as well.
+ROW_LINES, COLUMN_LINES = 1, 4
 
 # What is done to a tile whose sum is whole; all but STORE and RELU add its columns' sums to the bias gradient.
 STORE, RELU, SUMS, MASK, LOCAL = range(5)
@@ -30,8 +30,9 @@ def row_tile(real: Any, kind: Vectors, rows: int, vectors: int, whole: bool) -> 
     """C[rows, columns] = start + A B, or C + A B: samples are rows of A and C. For outputs and inputs' gradients.
 
     A: the rows' first panel, the next one a_panel bytes on; k: the length of the sums. B: rows of b_row bytes.
-    ahead: what is to be in the second cache soon. C: rows of c_row bytes; start: a row that each sum starts from, the
-    bias; add: start from C instead.
+    ahead, second, third, fourth, stride: what is to be in the second cache soon, a line each UNROLL steps, `stride`
+    bytes on each time; in a tile of columns the lines so many bytes from it too.
+    C: rows of c_row bytes; start: a row that each sum starts from, the bias; add: start from C instead.
     saved: as C, the layer's own output (MASK) or its local gradient (LOCAL), by which the tile is multiplied.
     sums: a row, to which the columns' sums are added. tail: how many lanes of the last vector there are; all of them
     in a `whole` tile, which need not ask.
@@ -77,9 +78,10 @@ def _tile(
     align = ir.Constant(i32, size)
 
     @intrinsic
-    def tile(typing, A, a_panel, k, B, b_row, ahead, C, c_row, start, add, saved, sums, tail, mode):
+    def tile(typing, A, a_panel, k, B, b_row, ahead, C, c_row, start, add, saved, sums, tail, mode, *more):
         def codegen(context, b, signature, args):
-            A, a_panel, k, B, b_row, ahead, C, c_row, start, add, saved, sums, tail, mode = args
+            A, a_panel, k, B, b_row, ahead, C, c_row, start, add, saved, sums, tail, mode, more = args
+            second, third, fourth, stride = cgutils.unpack_tuple(b, more, 4)
             word = A.type
 
             def function(name, result, *arguments):
@@ -182,8 +184,9 @@ def _tile(
                     a, row_of_b, total = step(a, row_of_b, total)
                 if steps > 1:
                     for line in range(lines):
-                        b.call(prefetch, [b.inttoptr(b.add(far, word(LINE * line)), byte), i32(0), i32(2), i32(1)])
-                    far = b.add(far, word(LINE * lines))
+                        place = b.add(far, (word(0), second, third, fourth)[line])
+                        b.call(prefetch, [b.inttoptr(place, byte), i32(0), i32(2), i32(1)])
+                    far = b.add(far, stride)
                 p = b.sub(p, word(steps))
                 out = [p, a, row_of_b, far, *total]
                 flow(in_loop, loop, out)
@@ -222,6 +225,6 @@ def _tile(
             b.position_at_end(end)
             return context.get_dummy_value()
 
-        return types.void(*[types.intp] * 14), codegen
+        return types.void(*[types.intp] * 14, types.StarArgTuple.from_types(more)), codegen
 
     return tile

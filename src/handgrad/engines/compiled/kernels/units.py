@@ -30,7 +30,7 @@ def _function(unit: int, real: Any, kind: Vectors) -> Callable[..., Any]:
             of = rows(real)
         case calls.ACTIVATE:
             of = elementwise(real)
-        case calls.UPDATE:
+        case calls.STEP | calls.UPDATE:
             of = optimizers(real, kind)
         case calls.LOSS:
             return losses(real, kind)

@@ -1,0 +1,82 @@
+"""The optimizer's step of a weight's block right after its gradient: as in a pass of its own."""
+
+import numpy as np
+import pytest
+
+import handgrad as hg
+from engines.compiled.test_bounds import TRAININGS
+from engines.compiled.trainings import Training
+from handgrad.engines.compiled import lower
+from handgrad.engines.compiled.engine import CompiledEngine
+from handgrad.errors import DivergenceError
+
+PLAIN = {name: training.but(regularizer=None, clip_norm=None) for name, training in TRAININGS.items()}
+SHARED = hg.Linear(20, 20)
+MORE = {
+    "weights used twice": Training(hg.Sequential([SHARED, hg.ReLU(), SHARED, hg.Linear(20, 5)])),
+    "decay of the weights alone": Training(hg.mlp([20, 40, 5]), optimizer=hg.AdamW(0.01, weight_decay=0.1)),
+    "Nesterov": Training(hg.mlp([20, 40, 5]), optimizer=hg.SGD(0.1, momentum=0.9, nesterov=True)),
+    "batches of many chunks": Training(hg.mlp([20, 70, 5]), rows=900, batch_size=600, epochs=3),
+    "batches of two chunks": Training(hg.mlp([20, 70, 5]), rows=500, batch_size=250, epochs=3),
+}
+
+
+def run(training, at_once, monkeypatch):
+    monkeypatch.setattr(lower, "APART", 0 if at_once else 2**62)
+    engine = training.compiled()
+    if engine.layout.panel:
+        assert (engine.program.stepped > 0) == at_once
+    curve, params = training.run(engine)
+    return curve, params.flat
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3])
+@pytest.mark.parametrize("name", PLAIN | MORE)
+def test_the_result_is_that_of_a_pass_apart(name, threads, monkeypatch):
+    training = (PLAIN | MORE)[name].but(dtype=np.float32, threads=threads)
+    curve, params = run(training, True, monkeypatch)
+    other, others = run(training, False, monkeypatch)
+    if threads == 1:
+        assert params.tobytes() == others.tobytes()
+        assert curve[:, 0].tobytes() == other[:, 0].tobytes()
+        np.testing.assert_allclose(curve[:, 1], other[:, 1], rtol=1e-12)  # sums of squares, in another order
+    else:  # a pass apart cuts the parameters where threads meet: there Adam's estimates give way to roots and quotients
+        np.testing.assert_allclose(params, others, rtol=1e-4, atol=1e-6)
+        np.testing.assert_allclose(curve, other, rtol=1e-4)
+
+
+@pytest.mark.parametrize("threads", [2, 4])
+def test_norms_are_the_same_from_run_to_run(threads, monkeypatch):
+    """Which thread takes a block depends on which is free: what is summed up does not."""
+    training = MORE["batches of many chunks"].but(dtype=np.float32, threads=threads)
+    first = run(training, True, monkeypatch)
+    for _ in range(5):
+        again = run(training, True, monkeypatch)
+        assert again[0].tobytes() == first[0].tobytes()
+        assert again[1].tobytes() == first[1].tobytes()
+
+
+@pytest.mark.parametrize("at_once", [True, False])
+@pytest.mark.parametrize("threads", [1, 2])
+def test_steps_of_a_gradient_that_overflows_are_taken_back(threads, at_once, monkeypatch):
+    """Most blocks have taken theirs by the time that the norm is known; the loss itself is finite."""
+    monkeypatch.setattr(lower, "APART", 0 if at_once else 2**62)
+    training = Training(hg.mlp([40, 50, 5]), (40,), loss=hg.SquaredError(), dtype=np.float32, rows=48, threads=threads)
+    data, params = training.data, training.params
+    data.x[:, 39] = 0
+    data.x[32:, 39], data.y[32:] = 1e30, 1e12  # in the third batch
+    params["0.weight"][39] = 0  # so that it is not seen in the outputs
+
+    def engine():
+        optimizer = training.bound
+        return CompiledEngine(training.model, training.loss, optimizer, None, None, params, data, 16, threads)
+
+    two, three = engine(), engine()
+    rng = np.random.Generator(np.random.Philox(0))
+    two.epoch([(data, np.arange(32))], 16, rng, lambda _: None)
+    with pytest.raises(DivergenceError) as caught:
+        three.epoch([(data, np.arange(48))], 16, rng, lambda _: None)
+    assert caught.value.step == 2
+    assert "norm became inf" in str(caught.value)
+    assert three.params.flat.tobytes() == two.params.flat.tobytes()
+    assert np.any(two.params.flat != params.flat)
