@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 
 import handgrad as hg
-from engines.compiled.test_bounds import TRAININGS
+from engines.compiled.test_bounds import NARROWER, TRAININGS
 from engines.compiled.trainings import Training
 from handgrad.engines.compiled import lower
 from handgrad.engines.compiled.engine import CompiledEngine
+from handgrad.engines.compiled.kernels.program import CLAIM
 from handgrad.errors import DivergenceError
 
 PLAIN = {name: training.but(regularizer=None, clip_norm=None) for name, training in TRAININGS.items()}
@@ -54,6 +55,75 @@ def test_norms_are_the_same_from_run_to_run(threads, monkeypatch):
         again = run(training, True, monkeypatch)
         assert again[0].tobytes() == first[0].tobytes()
         assert again[1].tobytes() == first[1].tobytes()
+
+
+MANY_BLOCKS = Training(hg.mlp([20, 300, 90, 5]), rows=120, batch_size=40, epochs=4, dtype=np.float32)
+
+
+@pytest.mark.parametrize("at_once", [True, False])
+@pytest.mark.parametrize("threads", [2, 3, 5])
+def test_it_does_not_matter_which_thread_takes_a_block(threads, at_once, monkeypatch):
+    monkeypatch.setattr(lower, "APART", 0 if at_once else 2**62)
+    training = MANY_BLOCKS.but(threads=threads)
+    free, bound = training.compiled(), training.compiled()
+    assert free.program.claims == 3
+    bound.program.code[:, CLAIM] = -1  # each thread takes its own alone
+    (curve, params), (other, others) = training.run(free), training.run(bound)
+    assert curve.tobytes() == other.tobytes()
+    assert params.flat.tobytes() == others.flat.tobytes()
+    for name in ("first_moment", "second_moment"):
+        assert free.state[name].tobytes() == bound.state[name].tobytes()
+
+
+@pytest.mark.parametrize("kind", NARROWER)
+def test_narrower_vectors(kind, monkeypatch):
+    monkeypatch.setenv("HANDGRAD_VECTORS", kind)
+    curve, params = run(MANY_BLOCKS, True, monkeypatch)
+    other, others = run(MANY_BLOCKS, False, monkeypatch)
+    np.testing.assert_allclose(params, others, rtol=1e-5, atol=1e-7)
+    np.testing.assert_allclose(curve, other, rtol=1e-6)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_run_goes_on_within_an_epoch_to_the_bit(threads, monkeypatch):
+    monkeypatch.setattr(lower, "APART", 0)
+    monkeypatch.setattr("handgrad.engines.compiled.engine.PART_SECONDS", 1e-9)  # a call a step
+    monkeypatch.setattr("handgrad.engines.compiled.engine.FIRST_STEPS", 1)
+    training = MANY_BLOCKS.but(threads=threads, rows=400)
+    data, seen = training.data, {}
+    whole, rest = training.compiled(), training.compiled()
+
+    def keep(step):
+        if step == 5:
+            seen.update(begun=whole.begun, state=whole.state, params=whole.params)
+
+    def epoch(engine, on_step, begun=None):
+        return engine.epoch([(data, np.arange(400))], 40, np.random.Generator(np.random.Philox(0)), on_step, begun)
+
+    ended = epoch(whole, keep)
+    rest.resume(seen["params"], seen["state"])
+    assert epoch(rest, lambda _: None, seen["begun"]) == ended
+    assert rest.params.flat.tobytes() == whole.params.flat.tobytes()
+    assert rest.steps == whole.steps == 10
+
+
+def test_an_interrupt_counts_the_steps_that_were_taken(monkeypatch):
+    training = MANY_BLOCKS.but(rows=400)
+    engine, data = training.compiled(), training.data
+    call = engine._call
+
+    def interrupted(run):
+        call(run)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(engine, "_call", interrupted)
+    monkeypatch.setattr("handgrad.engines.compiled.engine.FIRST_STEPS", 3)
+    with pytest.raises(KeyboardInterrupt):
+        engine.epoch([(data, np.arange(400))], 40, np.random.Generator(np.random.Philox(0)), lambda _: None)
+    assert engine.steps == engine.begun.steps == engine.state["step"] == 3
+    three = training.compiled()
+    three.epoch([(data, np.arange(120))], 40, np.random.Generator(np.random.Philox(0)), lambda _: None)
+    assert engine.params.flat.tobytes() == three.params.flat.tobytes()
 
 
 @pytest.mark.parametrize("at_once", [True, False])

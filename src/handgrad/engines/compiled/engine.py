@@ -195,14 +195,14 @@ class CompiledEngine:
         pieces = self.program.pieces
         self.packing.pack(params.flat, self._inner(self._params), self._inner(self._transposed), pieces)
         self._read = None
-        if state is None:
-            return
-        if not self._told:
-            self._tell()
-        self.steps, self._paces = state["step"], None
-        for name, slot in zip(self.optimizer.slots, self._slots(), strict=True):
-            self.packing.pack(state[name], self._inner(slot), slot[:0], pieces[:0])
-        self._gradient[:] = self._params  # what a first step that diverges is taken back to
+        if state is not None:
+            if not self._told:
+                self._tell()
+            self.steps, self._paces = state["step"], None
+            for name, slot in zip(self.optimizer.slots, self._slots(), strict=True):
+                self.packing.pack(state[name], self._inner(slot), slot[:0], pieces[:0])
+        if self._told:
+            self._gradient[:] = self._params  # what a first step that diverges is taken back to
 
     @property
     def begun(self) -> Begun:
@@ -245,13 +245,17 @@ class CompiledEngine:
                 count = min(self._part(data.x), steps - done)
                 rows = order[(done - before) * batch_size : (done - before + count) * batch_size]
                 began = time.perf_counter()
-                ended = self._run(rows, batch_size, done, history[done : done + count])
+                ended = self.steps
+                try:
+                    self._run(rows, batch_size, done, history[done : done + count])
+                finally:  # an interrupt comes when the steps have been taken
+                    ended = self.steps - ended
+                    self._at = done + ended, history
                 self._speed = count / max(time.perf_counter() - began, 1e-9)
                 if ended < count:
                     bad = rows[ended * batch_size : (ended + 1) * batch_size]
                     self._diverged(data, bad, rng, done + ended, history[done + ended])
                 done += count
-                self._at = done, history
                 on_step(done - 1)
             before, samples = steps, samples + len(order)
         if not all_finite(self._inner(self._params)):
@@ -276,8 +280,8 @@ class CompiledEngine:
         """Whether the kernels can read the rows where they are."""
         return x.dtype == self.layout.real and x.flags.c_contiguous
 
-    def _run(self, rows: np.ndarray, batch_size: int, before: int, history: np.ndarray) -> int:
-        """The steps of those rows; returns how many were done. before: how many of the epoch's were done already."""
+    def _run(self, rows: np.ndarray, batch_size: int, before: int, history: np.ndarray) -> None:
+        """The steps of those rows, counted in `steps`. before: how many of the epoch's were done already."""
         self._read = None
         if not self._told:
             self._tell()
@@ -290,13 +294,15 @@ class CompiledEngine:
         pace = self._pace(len(history))
         ours = (self._constants, history, self._shares, self._state)
         run = (*self._program_arrays, shape, base, index, pace, *ours, self._sync.ctypes.data)
-        # what the addresses in `base` are of, kept by each thread for as long as it runs
-        keep = (*read, self._params, self._gradient, self._transposed, self._first, self._second, self._sums)
-        keep = (*keep, self._zeros, self._work, self._sync, self._key, self._claims, self._blocks)
-        self._call(partial(in_thread, self._kernel, run, keep))
-        done = int(self._state[DONE])
-        self.steps += done
-        return done
+        try:
+            self._call(partial(in_thread, self._kernel, run, (*read, *self._kept())))
+        finally:
+            self.steps += int(self._state[DONE])
+
+    def _kept(self) -> tuple[np.ndarray, ...]:
+        """What the addresses in `base` are of, to be kept by each thread for as long as it runs."""
+        vectors = (self._params, self._gradient, self._transposed, self._first, self._second, self._sums, self._zeros)
+        return (*vectors, self._work, self._sync, self._key, self._claims, self._blocks)
 
     def _readable_rows(self, rows: np.ndarray) -> tuple[np.ndarray, tuple[int, int, int], tuple[Any, ...]]:
         """Where the kernels find those rows: their index, the addresses that it is into, and the arrays there."""

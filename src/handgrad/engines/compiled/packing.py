@@ -8,6 +8,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from handgrad.engines.compiled.graph import Graph
+from handgrad.engines.compiled.kernels.program import PIECE_AT, TURNED
 from handgrad.engines.compiled.layout import Layout
 from handgrad.layers import Parameter
 
@@ -26,7 +27,7 @@ class Packing:
 
     def pack(self, flat: np.ndarray, target: np.ndarray, transposed: np.ndarray, pieces: np.ndarray) -> None:
         """The flat vector into `target`, and the transposes that `pieces` ask for into `transposed`."""
-        turned = {int(piece[0]): int(piece[3]) for piece in pieces if piece[3] >= 0}
+        turned = {int(piece[PIECE_AT]): int(piece[TURNED]) for piece in pieces if piece[TURNED] >= 0}
         for at, shape, outward in self.parts:
             here = slice(at, at + math.prod(shape))
             if outward is None:

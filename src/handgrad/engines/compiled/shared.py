@@ -58,7 +58,7 @@ class SharedEngine(CompiledEngine):
         self._buffers = [aligned(length + 1, self.layout.real) for _ in range(2)]
         self._gradient = self._buffers[1][:length]
 
-    def _run(self, rows: np.ndarray, batch_size: int, before: int, history: np.ndarray) -> int:
+    def _run(self, rows: np.ndarray, batch_size: int, before: int, history: np.ndarray) -> None:
         self._read = None
         if not self._told:
             self._tell()
@@ -91,13 +91,12 @@ class SharedEngine(CompiledEngine):
             seen[0, 0] = buffer[-1]
             if not np.isfinite(buffer[-1]):
                 self._state[STATUS] = BAD_LOSS
-                return s
+                return
             if self._half(FROM_GRADIENT, index[:0], pace[s : s + 1], seen, keep) != GOOD:
-                return s
+                return
             self.steps += 1
             self._buffers.reverse()
             self._gradient = self._buffers[1][:-1]
-        return len(parts)
 
     def _half(self, part: int, index: np.ndarray, pace: np.ndarray, seen: np.ndarray, keep: tuple[Any, ...]) -> int:
         """That half of a step; returns how it ended."""
@@ -106,7 +105,7 @@ class SharedEngine(CompiledEngine):
         self._sync[:] = 0
         ours = (self._constants, seen, self._shares, self._state)
         run = (*self._program_arrays, self._shape, self._base, index, pace, *ours, self._sync.ctypes.data)
-        self._call(partial(in_thread, self._kernel, run, (*keep, *self._buffers)))
+        self._call(partial(in_thread, self._kernel, run, (*keep, *self._buffers, *self._kept())))
         return int(self._state[STATUS])
 
     def _place_of_fault(self, data: Any, rows: np.ndarray, rng: np.random.Generator, drawn: int) -> str:

@@ -13,7 +13,17 @@ from handgrad.engines.compiled.kernels.calls import call
 from handgrad.engines.compiled.kernels.memory import barrier, pointer
 from handgrad.engines.compiled.kernels.optimizers import CLIP, PENALTY, optimizers
 from handgrad.engines.compiled.kernels.options import INNER
-from handgrad.engines.compiled.kernels.program import BLOCKS, CLAIMS, GRADIENT, PARAMS, SUMS_AT
+from handgrad.engines.compiled.kernels.program import (
+    BLOCKS,
+    CLAIMS,
+    DECAYS,
+    GRADIENT,
+    PARAMS,
+    PIECE_AT,
+    PIECE_K,
+    PIECE_N,
+    SUMS_AT,
+)
 from handgrad.engines.compiled.kernels.vectors import LINE, Vectors
 
 # What a run is told, `shape`: instructions up to the loss and up to those by columns, samples a batch, random numbers
@@ -42,10 +52,10 @@ def updates(real: Any, kind: Vectors) -> tuple[Any, Any, Any]:
         """The penalty on the weights."""
         total = 0.0
         for c in range(len(pieces)):
-            if pieces[c, 4]:
-                length = pieces[c, 1] * pieces[c, 2]
+            if pieces[c, DECAYS]:
+                length = pieces[c, PIECE_K] * pieces[c, PIECE_N]
                 begin, end = length * thread // threads, length * (thread + 1) // threads
-                total += strength * squares(params + (pieces[c, 0] + begin) * size, end - begin)
+                total += strength * squares(params + (pieces[c, PIECE_AT] + begin) * size, end - begin)
         return total
 
     @njit(**INNER)
@@ -53,10 +63,10 @@ def updates(real: Any, kind: Vectors) -> tuple[Any, Any, Any]:
         """Adds the penalty's gradient, and returns the sum of the squares of the whole."""
         total = 0.0
         for c in range(len(pieces)):
-            length = pieces[c, 1] * pieces[c, 2]
+            length = pieces[c, PIECE_K] * pieces[c, PIECE_N]
             begin, end = length * thread // threads, length * (thread + 1) // threads
-            skip = (pieces[c, 0] + begin) * size
-            if strength > 0 and pieces[c, 4]:
+            skip = (pieces[c, PIECE_AT] + begin) * size
+            if strength > 0 and pieces[c, DECAYS]:
                 add_penalty(params + skip, gradient + skip, end - begin, strength)
             total += squares(gradient + skip, end - begin)
         return total
@@ -65,9 +75,9 @@ def updates(real: Any, kind: Vectors) -> tuple[Any, Any, Any]:
     def shrink(pieces, gradient, factor, thread, threads):
         """The gradient times the factor."""
         for c in range(len(pieces)):
-            length = pieces[c, 1] * pieces[c, 2]
+            length = pieces[c, PIECE_K] * pieces[c, PIECE_N]
             begin, end = length * thread // threads, length * (thread + 1) // threads
-            g = at(gradient + pieces[c, 0] * size)
+            g = at(gradient + pieces[c, PIECE_AT] * size)
             for i in range(begin, end):
                 g[i] *= real(factor)
 
@@ -132,7 +142,8 @@ def _train(real: Any, kind: Vectors) -> Any:
                 for i in range(sums):
                     cleared[i] = zero
                 drawn = shape[DRAWN] + s * batch * shape[DRAWS]
-                loss, paced = 0.0, pace[s].ctypes.data if at_once else np.int64(0)
+                loss = 0.0
+                paced = np.int64(pace[s].ctypes.data) if at_once else np.int64(0)  # else both would be float64
                 # up to the loss; what else works by rows; what works by columns
                 for phase in range(3):
                     if phase == 0:

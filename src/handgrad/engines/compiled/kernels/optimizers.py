@@ -55,8 +55,8 @@ def optimizers(real: Any, kind: Vectors) -> SimpleNamespace:
     zero, one = real(0), real(1)
     wide_vectors, call_step = wide(), call(calls.STEP)
     # float32 with AVX-512 alone has estimates good enough to be worth it
-    at_once = 16 if kind.bits == 512 and real is np.float32 else 0
-    adam = adam_of_sixteen() if at_once else None
+    abreast = 16 if kind.bits == 512 and real is np.float32 else 0
+    adam = adam_of_sixteen() if abreast else None
     lanes = kind.lanes(real)
     turn = square_transpose(real, lanes) if lanes else None
     numbers, integers, panel = pointer(np.float64), pointer(np.int64), kind.panel(real)
@@ -74,9 +74,9 @@ def optimizers(real: Any, kind: Vectors) -> SimpleNamespace:
         p, g, m, v = at(p_at), at(g_at), at(m_at), at(v_at)
         if code == ADAM:
             correction, done = real(pace[CORRECTION]), 0
-            if at_once:
-                done = count // at_once * at_once
-                for i in range(0, done, at_once):
+            if abreast:
+                done = count // abreast * abreast
+                for i in range(0, done, abreast):
                     here = i * size
                     adam(
                         *(p_at + here, g_at + here, m_at + here, v_at + here, rate, scale, decay),

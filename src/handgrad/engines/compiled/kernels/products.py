@@ -83,7 +83,7 @@ def products(real: Any, kind: Vectors) -> SimpleNamespace:
         for s in range(0, m, CHUNK):
             a, b, count = A + s * row, B + s * row, min(CHUNK, m - s)
             more = 1 if s > 0 else add
-            # the blocks come all at once, or two or one by a chunk, as the product has time for
+            # all four blocks with one chunk, or two or one with each, so that they don't come faster than they can
             ahead, soon = b + m * row, PANEL
             if wanted != 0 and m <= CHUNK:
                 ahead, soon = wanted, (second, third, fourth, LINE)

@@ -47,17 +47,13 @@ def weight_gradients(real: Any, kind: Vectors) -> Any:
         # through as many panels of B as stay in the second cache, with each panel of A, before the next ones
         group = max(1, CACHED // (m * n_width * size))
         blocks, owner, helped = down * across, thread, 0
-        upcoming = blocks * thread // threads
-        while True:
-            first, last = blocks * owner // threads, blocks * (owner + 1) // threads
+        block = blocks * thread // threads - 1
+        while helped < (threads if counters != 0 else 1):
+            block += 1
             if counters != 0:
-                upcoming = first + claim(counters + owner * LINE, 1)
-            block = upcoming
-            upcoming += 1
-            if block >= last:
+                block = blocks * owner // threads + claim(counters + owner * LINE, 1)
+            if block >= blocks * (owner + 1) // threads:  # this share is done
                 helped += 1
-                if helped >= threads or counters == 0:
-                    break
                 owner = (thread + helped) % threads
                 continue
             before = block // (down * group) * group
@@ -66,8 +62,8 @@ def weight_gradients(real: Any, kind: Vectors) -> Any:
             w, height = min(n_width, n - j), min(k_width, k - q)
             here = (fields[p.WEIGHT] + j * k + q * w) * size
             param, gradient = base[p.PARAMS] + here, base[p.GRADIENT] + here
-            speed, square, target, wanted = base[p.SPEEDS] + here, base[p.SQUARES] + here, none, none
-            fourth = none
+            speed, square = base[p.SPEEDS] + here, base[p.SQUARES] + here
+            target, wanted, fourth = none, none, none
             if steps:
                 wanted = param  # what the step needs comes into the cache while the product is taken
                 if piece[p.TURNED] >= 0:
