@@ -3,16 +3,18 @@
     python -m benchmarks.streaming            # 2 million rows
     python -m benchmarks.streaming --full     # 20 million rows of 50 numbers, 4 GB
 
-A table of random numbers in float32 is written in row groups of 250,000 rows, and removed at the end. Two processes
+A table of random numbers in float32 is written in row groups of 250,000 rows, and removed at the end. Three processes
 take turns, round by round, each pinned to as many cores as it has threads, and one for the thread that reads:
 
 - from Parquet: one epoch of 50-128-128-1 in batches of 1024, with Adam, through a shuffle buffer of 256 MB, in a
   process that may have 1.5 GB of memory: by a control group where this system lets one be made, else its peak alone
   says that it kept to that;
+- `handgrad train --stream`: the same, by the command, which reads through DuckDB, scales the columns and holds 200,000
+  rows out; the figure is of its epoch, without the pass before in which it learns the columns;
 - from memory: as many rows as fit, read before the clock starts, so many epochs of them that the steps are as many.
 
-Both warm up first. A figure is the median over rounds of rows by seconds, from the call of `fit` to its end; the ratio
-is the median over rounds of those of one round.
+All warm up first. A figure is the median over rounds of rows by seconds, from the call of `fit` to its end; the ratios
+are medians over rounds of those of one round.
 """
 
 from __future__ import annotations
@@ -56,6 +58,17 @@ def make(path: Path, rows: int) -> None:
             writer.write_batch(pa.record_batch([*map(pa.array, x), pa.array(y)], schema=schema), row_group_size=GROUP)
 
 
+def command(path: str) -> dict[str, float]:
+    """As `train`, by the command."""
+    from handgrad.cli.app import app
+
+    with tempfile.TemporaryDirectory() as runs:
+        options = ["--target", "y", "--stream", "--epochs", "1", "--hidden", "128,128", "--batch-size", str(BATCH)]
+        app(["train", path, *options, "--runs", runs, "--name", "run", "--quiet"], standalone_mode=False)
+        config = json.loads((Path(runs) / "run/config.json").read_text())
+    return {"rate": config["rows"]["train"] / config["seconds"], "peak": peak()}
+
+
 def train(kind: str, path: str, rows: int, threads: int) -> dict[str, float]:
     """In a process of its own: rows a second, and the peak of its memory in bytes."""
     import pyarrow.dataset
@@ -91,6 +104,8 @@ def train(kind: str, path: str, rows: int, threads: int) -> dict[str, float]:
         data, epochs = (x, y), max(1, round(rows / len(x)))
     rng = np.random.default_rng(0)
     fit((rng.standard_normal((20 * BATCH, COLUMNS), np.float32), rng.standard_normal(20 * BATCH, np.float32)), 1)
+    if kind == "command":
+        return command(path)
     began = time.perf_counter()
     fit(data, epochs)
     seconds = time.perf_counter() - began
@@ -168,11 +183,18 @@ def measured(kind: str, path: Path, rows: int, threads: int, group: Limited | No
 def table(found: dict[str, list[dict[str, float]]], rows: int) -> str:
     """In Markdown."""
     lines = ["| training from | rows a second | peak of memory |", "| --- | ---: | ---: |"]
-    for kind, title in (("memory", f"memory, {min(rows, IN_MEMORY):,} rows"), ("stream", f"Parquet, {rows:,} rows")):
+    titles = {
+        "memory": f"memory, {min(rows, IN_MEMORY):,} rows",
+        "stream": f"Parquet, {rows:,} rows",
+        "command": f"Parquet by handgrad train, {rows:,} rows",
+    }
+    for kind, title in titles.items():
         rate = statistics.median(row["rate"] for row in found[kind])
         lines.append(f"| {title} | {rate:,.0f} | {max(row['peak'] for row in found[kind]) / 1e6:,.0f} MB |")
-    ratio = statistics.median(a["rate"] / b["rate"] for a, b in zip(found["stream"], found["memory"], strict=True))
-    return "\n".join([*lines, f"| from Parquet / from memory | {ratio:.0%} | |"])
+    for kind, title in (("stream", "from Parquet"), ("command", "by handgrad train")):
+        ratio = statistics.median(a["rate"] / b["rate"] for a, b in zip(found[kind], found["memory"], strict=True))
+        lines.append(f"| {title} / from memory | {ratio:.0%} | |")
+    return "\n".join(lines)
 
 
 def main() -> None:
@@ -192,7 +214,7 @@ def main() -> None:
     needed = rows * (COLUMNS + 1) * 4
     if shutil.disk_usage(given.folder).free < 1.2 * needed:
         raise SystemExit(f"error: the table takes {needed / 1e9:.1f} GB, and {given.folder} has less")
-    found: dict[str, list[dict[str, float]]] = {"memory": [], "stream": []}
+    found: dict[str, list[dict[str, float]]] = {"memory": [], "stream": [], "command": []}
     with results.ended(), results.Progress() as say, tempfile.TemporaryDirectory(dir=given.folder) as folder:
         path, group = Path(folder) / "table.parquet", Limited(LIMIT)
         try:
@@ -201,7 +223,7 @@ def main() -> None:
             for round_ in range(given.rounds):
                 for kind, rates in found.items():
                     say(f"training from {kind}, round {round_ + 1} of {given.rounds}")
-                    rates.append(measured(kind, path, rows, given.threads, group if kind == "stream" else None))
+                    rates.append(measured(kind, path, rows, given.threads, None if kind == "memory" else group))
         finally:
             group.remove()
     by = "the limit is a control group's" if group.path is not None else "no control group could be made to limit it"

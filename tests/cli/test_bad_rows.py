@@ -172,25 +172,31 @@ def json_with(**rows):
 
 
 @pytest.mark.parametrize(
-    ("content", "saying"),
+    ("content", "saying", "skipped"),
     [
-        (json_with(row4='{"x": 1, "y":'), r"t\.jsonl, line 5: it is no JSON: Expecting value"),
+        (
+            json_with(row4='{"x": 1, "y":'),
+            r"t\.jsonl, line 5: it is no JSON: Expecting value",
+            "it is no JSON: Expecting value",
+        ),
         (
             json_with(row4='{"x": "one", "word": "a", "y": "n"}'),
             r"t\.jsonl, row 5: column 'x' holds .one., a text, and",
+            "column 'x' holds \"one\", a text, and most of its cells are a number",
         ),
         (
             json_with(row4='{"x": 1, "word": "a", "y": true}'),
             r"row 5: column 'y' holds true, a truth value, and the rows",
+            "column 'y' holds true, a truth value, and most of its cells are a text",
         ),
     ],
 )
-def test_json_lines(handgrad, refused, tmp_path, content, saying):
+def test_json_lines(handgrad, refused, tmp_path, content, saying, skipped):
     write(tmp_path / "t.jsonl", content)
     refused("train", "t.jsonl", "--target", "y", *QUICK, "--quiet", saying=saying)
     ran = handgrad("train", "t.jsonl", "--target", "y", *QUICK, "--skip-bad-rows")
     assert ran.code == 0, ran.err
-    assert "1 of 60 rows skipped, as --skip-bad-rows says: a line that is no JSON object" in " ".join(ran.out.split())
+    assert f"1 of 60 rows skipped, as --skip-bad-rows says: t.jsonl, line 5: {skipped}" in " ".join(ran.out.split())
     config = json.loads((tmp_path / "runs/t-1/config.json").read_text())
     assert sum(config["rows"].values()) == 59
     assert config["columns"] == ["x", "word"]

@@ -133,7 +133,7 @@ def test_refused(refused, handgrad, run, tmp_path, flowers):
     handgrad("train", "flowers.csv", "--target", "width", "--name", "numbers", *QUICK)
     (tmp_path / "words.csv").write_text("length,colour,kind,width\n1,red,ash,wide\n")
     refused(
-        "explain", "numbers", "words.csv", saying="target 'width' of words.csv holds text; the run predicts numbers"
+        "explain", "numbers", "words.csv", saying="words.csv, line 2: column 'width' holds 'wide', and the training"
     )
     (tmp_path / "inf.csv").write_text("length,colour,kind,width\n1,red,ash,1e999\n2,red,ash,inf\n")
     refused("explain", "numbers", "inf.csv", saying="'width' of inf.csv holds a number that is not finite")

@@ -142,10 +142,10 @@ def test_what_is_new_to_the_model_is_counted(handgrad, tmp_path, houses):
         ("area,sold,agent\n1,2001-02-03,x\n", "lacks 1 of the 4 columns the model needs: garden"),
         (
             "area,sold,garden,agent\nmany,2001-02-03,true,x\n",
-            "column 'area' holds 'many' in row 1 .*the model learnt it as numbers",
+            "new.csv, line 2: column 'area' holds 'many', and the training read it as numbers",
         ),
         ("area,sold,garden,agent\nnan,2001-02-03,true,x\n1.5,2001-02-03,true,x\n", "column 'area' holds nan in row 1"),
-        ("area,sold,garden,agent\n1,7,true,x\n", "column 'sold' holds numbers, and the model learnt it as dates"),
+        ("area,sold,garden,agent\n1,7,true,x\n", "line 2: column 'sold' holds '7', and the training read it as times"),
         ("area,sold,garden,agent\n1,2001-02-03,perhaps,x\n", "column 'garden' holds 'perhaps' in row 1"),
     ],
 )

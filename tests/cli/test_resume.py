@@ -86,7 +86,7 @@ def test_other_data_are_refused(cut_off, refused, flowers):
     for i in range(1, len(lines), 3):
         lines[i] = lines[i].replace("0.", "0.9")
     flowers.write_text("\n".join(lines) + "\n")
-    refused("train", "--resume", "flowers-1", saying="of another training: the values of data are others")
+    refused("train", "--resume", "flowers-1", saying="flowers.csv is not the table any more that")
 
 
 def test_until_it_is_complete_its_config_says_what_it_is(cut_off):

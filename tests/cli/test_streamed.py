@@ -179,7 +179,7 @@ def test_streamed_or_not_it_learns_as_well(handgrad, tmp_path, parquet, target, 
 
 
 def test_a_large_table_is_streamed_by_itself(handgrad, tmp_path, parquet, monkeypatch):
-    monkeypatch.setattr(memory, "available", lambda: 5_000_000)
+    monkeypatch.setattr(memory, "available", lambda: 3_000_000)
     monkeypatch.setattr("handgrad.cli.plain.check_memory", lambda *args: None)
     ran = handgrad("train", parquet, "--target", "number", *QUICK)
     assert ran.code == 0, ran.err
@@ -199,7 +199,7 @@ def test_held_parts_are_capped_and_it_says_so(handgrad, tmp_path, parquet, monke
 
 def test_an_ensemble_needs_memory(refused, parquet, monkeypatch):
     monkeypatch.setattr(memory, "available", lambda: 500_000)
-    saying = "t.parquet has 6,000 rows, which would take .* --preset plain streams it .* or train on a sample: --sql"
+    saying = "t.parquet has 6,000 rows, to train on which takes .* --preset plain streams it .* on a sample: --sql"
     refused("train", parquet, "--target", "number", "--preset", "tabular", "--quiet", saying=saying)
     refused("train", parquet, "--target", "number", "--no-stream", "--quiet", saying="--preset plain streams it")
     options = ("--preset", "tabular", "--stream")
@@ -273,6 +273,16 @@ def test_a_select_whose_rows_change_their_order_is_refused(tmp_path, parquet):
         task.close()
 
 
+def test_a_training_part_of_one_class_is_refused_by_its_name(refused, tmp_path):
+    rows = 4000
+    parts = Draw(0, 0.2, 0.1 * 0.8, 1.0).parts(0, rows)
+    rare = np.flatnonzero(parts == TEST)[:20]
+    y = np.where(np.isin(np.arange(rows), rare), "rare", "usual")
+    pq.write_table(pa.table({"x": np.arange(rows) % 17, "y": y}), tmp_path / "t.parquet")
+    saying = r"the 2,8\d\d rows to train on hold one class of y, 'usual', of 2; .* leave out --stream"
+    refused("train", "t.parquet", "--target", "y", "--stream", *QUICK, "--quiet", saying=saying)
+
+
 def test_few_rows_are_not_streamed(refused, flowers):
     few = flowers.read_text().splitlines()[:6]
     flowers.write_text("\n".join(few))
@@ -292,11 +302,16 @@ def test_predictions_are_written_block_by_block(handgrad, tmp_path, parquet, mon
     assert blocks.err == whole.err
 
 
-PEAK = """
-import json, resource, sys
-from handgrad.cli.app import app
+# in MB; what getrusage says is at least what the process had that this one was forked from
+HIGHEST = """
 def peak():
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
+    with open("/proc/self/status") as file:
+        return next(int(line.split()[1]) / 1e3 for line in file if line.startswith("VmHWM"))
+"""
+linux = pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the peak of memory as Linux tells it")
+PEAK = f"""{HIGHEST}
+import json
+from handgrad.cli.app import app
 from handgrad.cli import memory, streamed
 memory.available = lambda: 300_000_000
 streamed.MOST_HELD = streamed.MOST_ROWS = 2000
@@ -316,6 +331,7 @@ print(json.dumps(peak() - before))
 """
 
 
+@linux
 def test_memory_does_not_grow_with_the_table(tmp_path):
     rng = np.random.default_rng(0)
     schema = pa.schema([(f"f{i}", pa.float32()) for i in range(99)] + [("y", pa.float32())])
@@ -334,6 +350,46 @@ def test_memory_does_not_grow_with_the_table(tmp_path):
     _, _, metadata = load(tmp_path / "runs/large-1/model.safetensors")
     assert metadata["preprocessing"]["target"]["name"] == "y"
     assert len((tmp_path / "p.csv").read_text().splitlines()) == 500_001
+
+
+IN_MEMORY = f"""{HIGHEST}
+from handgrad.cli.options import Plain
+from handgrad.cli.tasks import prepare
+for name in ("small", "large"):
+    prepare(Plain(data=name + ".parquet", target="y", stream=False))  # training takes no more beside it
+    print(int(1e6 * peak()))
+"""
+
+
+@linux
+def test_in_memory_it_takes_what_was_reckoned(tmp_path):
+    rng = np.random.default_rng(0)
+    reckoned = {}
+    for name, rows in (("small", 100_000), ("large", 700_000)):
+        columns = {f"x{i}": rng.normal(size=rows).astype(np.float32) for i in range(39)}
+        word = pa.array(["a", "b", "c"]).take(pa.array(rng.integers(0, 3, rows)))
+        pq.write_table(pa.table({**columns, "word": word, "y": columns["x0"]}), tmp_path / f"{name}.parquet")
+        with open_source(Data(str(tmp_path / f"{name}.parquet"))) as source:
+            assert source.bytes_of_a_row == pytest.approx(40 * 4 + 9 + 41, abs=1)
+            reckoned[name] = memory.held(source.kinds, source.rows, source.bytes_of_a_row, "float32")
+    run = subprocess.run([sys.executable, "-c", IN_MEMORY], cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    assert run.returncode == 0, run.stderr
+    small, large = (int(line) for line in run.stdout.splitlines() if line.isdigit())
+    assert 0.4 < (large - small) / (reckoned["large"] - reckoned["small"]) < 1.5
+
+
+@pytest.mark.parametrize(("there", "stream"), [(None, False), (10**9, False), (400 * 10**6, True), (150 * 10**6, True)])
+def test_what_memory_there_is_decides(monkeypatch, there, stream):
+    monkeypatch.setattr(memory, "available", lambda: there)
+    wanted = memory.held({"a": "number", "b": "text", "c": "other"}, 10**6, 100, "float32")
+    assert wanted == 1.25 * 10**6 * (100 + 21 * 4)
+    assert memory.streams(wanted) is stream
+    if there is None or there > wanted:
+        memory.check_table(wanted, 10**6, "t.csv")
+    else:
+        saying = "t.csv has 1,000,000 rows, to train on which takes about 0.2 GB of memory, and 0.1 GB are available"
+        with pytest.raises(HandgradError, match=saying):
+            memory.check_table(wanted, 10**6, "t.csv")
 
 
 def test_the_baseline_of_a_sample_of_one_class():

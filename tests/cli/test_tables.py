@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 
 import handgrad.cli.memory as memory
-from handgrad.cli.columns import CLIP, Number
+from handgrad.cli.columns import CLIP, Features, Number
 from handgrad.cli.sources import read_table
 from handgrad.cli.splits import split
 from handgrad.cli.summaries import Moments
-from handgrad.cli.tables import Column
+from handgrad.cli.tables import Column, Table
 
 QUICK = ("--epochs", 2, "--hidden", "4", "--quiet")
 
@@ -91,8 +91,8 @@ def test_scaling_holds_everything_within_its_bounds():
     number = Number("x", "number", 0.0, 0.1, False)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        z = np.empty((4, 1))
-        number.encode(Column("x", "number", values, np.zeros(4, bool)), slice(0, 4), z)
+        column = Column("x", "number", values, np.zeros(4, bool))
+        z = Features((number,)).encode(Table("t", {"x": column}, 4), np.float64)
     np.testing.assert_allclose(z[:, 0], [-CLIP, CLIP, 0, CLIP])
 
 

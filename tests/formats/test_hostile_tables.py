@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 
 from formats.hostile import Target, attack
 from formats.mutators import bytes_of, json_texts
@@ -112,7 +113,14 @@ def check(found: Table, data: bytes, path: Path) -> None:
 def check_text(found: Table, data: bytes, path: Path) -> None:
     """Its cells are those that Python's csv finds between some separator, read as what they are."""
     check(found, data, path)
-    text = data.decode("utf-8-sig")
+    text, limit = data.decode("utf-8-sig"), csv.field_size_limit(10**9)
+    try:
+        _check_cells(found, text)
+    finally:
+        csv.field_size_limit(limit)  # the library's own, when it reads the next
+
+
+def _check_cells(found: Table, text: str) -> None:
     for delimiter in ",;\t|":
         header, *rows = dropwhile(not_, csv.reader(io.StringIO(text, newline=""), delimiter=delimiter))
         names = [name.strip() or f"column {i + 1}" for i, name in enumerate(header)]
@@ -172,3 +180,13 @@ def test_hostile_tables_are_refused_or_read_as_they_are(tmp_path):
         assert found["faults"] == [], name
         assert found["read"] >= 2, name  # the right ones, at least
         assert found["refused"] > 3, name
+
+
+def test_sqlite_whose_schema_is_no_text(tmp_path):
+    """The reader's own message, which quotes it, cannot be read as text then."""
+    path = tmp_path / "t.sqlite"
+    (data,) = databases()
+    for wrong in (b"CREATE TABLE \xa0 (", b"CREATE \xa0\xa0\xa0\xa0\xa0 t ("):
+        path.write_bytes(data.replace(b"CREATE TABLE t (", wrong))
+        with pytest.raises(InputError, match=r"t\.sqlite' can't be read as SQLite: "):
+            read_table(path)

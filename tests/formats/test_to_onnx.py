@@ -148,6 +148,7 @@ def doubled():
         (lambda m, p: hg.to_onnx(hg.Residual(Mine()), {}, shape=(3,)), hg.FormatError, r"layer 'layer': .* for Mine"),
         (lambda m, p: hg.to_onnx(OwnSequential([m]), {"0." + n: p[n] for n in p}), hg.FormatError, "OwnSequential"),
         (lambda m, p: hg.to_onnx(doubled(), {}, shape=(3,)), hg.FormatError, "no operator for Graph; it knows Linear"),
+        (lambda m, p: hg.to_onnx(doubled(), {}), hg.FormatError, "no operator for Graph; it knows Linear"),
         (lambda m, p: hg.to_onnx(hg.ReLU(), {}), hg.FormatError, r"give shape=, such as"),
         (lambda m, p: hg.to_onnx(hg.Sequential([hg.Flatten(), m]), p), hg.FormatError, r"give shape="),
         (lambda m, p: hg.to_onnx(m, p, shape=(3,)), ShapeError, "takes 4 features"),

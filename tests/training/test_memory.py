@@ -100,6 +100,31 @@ def test_what_is_available_heeds_the_limit_of_the_process():
     assert 30_000_000 < int(run.stdout) <= 50_000_000
 
 
+@pytest.mark.parametrize(
+    ("line", "folder", "names"),
+    [
+        ("0::/a/b", "", ("memory.max", "memory.current", "inactive_file", "active_file")),
+        (
+            "4:cpu,memory:/a/b",
+            "cpu,memory",
+            ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file", "total_active_file"),
+        ),
+    ],
+)
+def test_what_control_groups_leave(tmp_path, line, folder, names):
+    (tmp_path / "proc/self").mkdir(parents=True)
+    (tmp_path / "proc/self/cgroup").write_text(f"9:name=systemd:/\n{line}\n8:pids:/x\n")
+    top = tmp_path / "sys/fs/cgroup" / folder
+    for group, limit in ((top / "a/b", 1500), (top / "a", 2000), (top, "max")):
+        group.mkdir(parents=True, exist_ok=True)
+        for name, value in zip(names[:2], (limit, 900), strict=True):
+            (group / name).write_text(f"{value}\n")
+        (group / "memory.stat").write_text(f"anon 600\n{names[2]} 200\n{names[3]} 100\n")
+    assert list(memory._of_group(tmp_path)) == [900, 1400]  # what is held of files can be had
+    (top / "a/b/memory.stat").unlink()  # as for one that is gone, or of a container that sees another name
+    assert list(memory._of_group(tmp_path)) == [1400]
+
+
 def test_bytes_in_words():
     assert memory.shown(1.25e9) == "1.2 GB"
     assert memory.shown(3e6) == "3 MB"

@@ -12,6 +12,7 @@ import shlex
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
+from itertools import pairwise
 from typing import Any, Self
 
 import numpy as np
@@ -51,27 +52,19 @@ class Number:
     def width(self) -> int:
         return 2 if self.flags_missing else 1
 
-    def encode(self, column: Column, rows: slice, out: np.ndarray) -> None:
-        """Into (rows, width), some rows of a column that is `fitting`."""
+    def encode(self, column: Column, rows: np.ndarray | slice, out: np.ndarray) -> None:
+        """Into (width, rows), some rows of a column that is `fitting`, not yet `_held`."""
         z, scale = column.values[rows].astype(np.float64), 1.0
         if max(abs(self.mean), self.std) > LARGE:
             scale = 0.5
             z *= scale
-        with np.errstate(over="ignore"):  # what is beyond is held at the bound
-            z -= scale * self.mean
-            z /= scale * self.std
-            z = z.astype(out.dtype, copy=False)
-        np.minimum(np.maximum(z, -HUGE, out=z), HUGE, out=z)
-        bend = z * z
-        bend *= CLIP**-2
-        bend += 1
-        z /= np.sqrt(bend, out=bend)
-        missing = column.missing[rows]
+        z -= scale * self.mean
+        z /= scale * self.std
+        out[0] = z
         if column.has_gaps:
-            z[missing] = 0.0
-        out[:, 0] = z
+            out[0, column.missing[rows]] = 0.0
         if self.flags_missing:
-            out[:, 1] = missing
+            out[1] = column.missing[rows]
 
     def raw(self, column: Column) -> np.ndarray:
         """(rows,): numbers, or datetime64 for times, and NaN or NaT where empty. Raises as encode does."""
@@ -130,13 +123,13 @@ class Category:
         """The column, whatever it holds."""
         return column
 
-    def encode(self, column: Column, rows: slice, out: np.ndarray) -> None:
-        """Into (rows, width), some rows; a value not among the levels is "other", and all zeros where training had no
+    def encode(self, column: Column, rows: np.ndarray | slice, out: np.ndarray) -> None:
+        """Into (width, rows), some rows; a value not among the levels is "other", and all zeros where training had no
         others."""
-        place = self._places(column.slice(rows.start, rows.stop))
+        place = self._places(column.slice(rows.start, rows.stop) if isinstance(rows, slice) else column.take(rows))
         out[:] = 0.0
         known = np.flatnonzero(place >= 0)
-        out[known, place[known]] = 1.0
+        out[place[known], known] = 1.0
 
     def raw(self, column: Column) -> np.ndarray:
         """(rows,) objects: the text of each cell, None where it is empty."""
@@ -253,16 +246,24 @@ class Features:
         """The number of features."""
         return sum(column.width for column in self.columns)
 
-    def encode(self, table: Table, dtype: np.dtype[Any] | type) -> np.ndarray:
-        """(rows, width). Raises InputError for a column that is not there or holds something else than it did."""
+    def encode(self, table: Table, dtype: np.dtype[Any] | type, chosen: np.ndarray | None = None) -> np.ndarray:
+        """(rows, width), of the rows `chosen` alone where that is given. Raises InputError for a column that is not
+        there or holds something else than it did."""
         self._need(table)
-        out = np.empty((table.rows, self.width), dtype)
-        columns = [(encoder, encoder.fitting(table.columns[encoder.name])) for encoder in self.columns]
-        for start in range(0, table.rows, TILE):
-            rows, left = slice(start, start + TILE), 0
-            for encoder, column in columns:
-                encoder.encode(column, rows, out[rows, left : left + encoder.width])
-                left += encoder.width
+        out = np.empty((table.rows if chosen is None else len(chosen), self.width), dtype)
+        columns = [encoder.fitting(table.columns[encoder.name]) for encoder in self.columns]
+        ends = np.cumsum([0, *(encoder.width for encoder in self.columns)]).tolist()
+        numbers = [end for encoder, end in zip(self.columns, ends, strict=False) if isinstance(encoder, Number)]
+        parts = list(zip(self.columns, columns, pairwise(ends), strict=True))
+        with np.errstate(over="ignore"):  # what is beyond all bounds is held
+            for start in range(0, len(out), TILE):
+                tile = slice(start, min(start + TILE, len(out)))
+                rows = tile if chosen is None else chosen[tile]
+                turned = np.empty((self.width, tile.stop - start), dtype)  # a column in one piece
+                for encoder, column, (left, right) in parts:
+                    encoder.encode(column, rows, turned[left:right])
+                turned[numbers] = _held(turned[numbers])
+                out[tile] = turned.T
         return out
 
     def raw(self, table: Table) -> dict[str, np.ndarray]:
@@ -340,6 +341,16 @@ _PLAIN: dict[Any, Callable[[Any], bool]] = {
     "float": lambda value: type(value) in (int, float) and math.isfinite(value),
     "tuple[str, ...]": lambda value: isinstance(value, tuple) and all(isinstance(each, str) for each in value),
 }
+
+
+def _held(z: np.ndarray) -> np.ndarray:
+    """Smoothly within +-CLIP, in place: z / sqrt(1 + (z / CLIP)^2)."""
+    np.minimum(np.maximum(z, -HUGE, out=z), HUGE, out=z)
+    bend = z * z
+    bend *= CLIP**-2
+    bend += 1
+    z /= np.sqrt(bend, out=bend)
+    return z
 
 
 def summary_of(column: Column) -> Summary:

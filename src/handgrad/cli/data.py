@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 
@@ -12,7 +13,8 @@ class Data:
 
     table: of a SQLite or DuckDB file. sql: a SELECT over its tables. skip_bad_rows: to count the rows that can't be
     read and go on, in place of an error. text: columns to read as text, also where they look like numbers. spelled: the
-    column to keep as the file spells it, too.
+    column to keep as the file spells it, too. styles: how cells of text files are written, by their columns, as it was
+    found before; it is found anew for all others.
     """
 
     given: str | None
@@ -21,6 +23,7 @@ class Data:
     skip_bad_rows: bool = False
     text: frozenset[str] = frozenset()
     spelled: str | None = None
+    styles: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def name(self) -> str:

@@ -88,7 +88,7 @@ def plan(options: Tabular, task: Task) -> Plan:
 def load(path: Path) -> Loaded:
     """The run of a model file. Raises FormatError."""
     estimator, metadata = files.load(path)
-    features, target = preprocessing(metadata, path)
+    features, target, styles = preprocessing(metadata, path)
     roles = {column.name: column.role for column in estimator.columns_}
     outputs = len(estimator.classes_) if isinstance(estimator, tabular.TabularClassifier) else 1
     same_task = isinstance(target, Classes) == isinstance(estimator, tabular.TabularClassifier)
@@ -99,6 +99,7 @@ def load(path: Path) -> Loaded:
     return Loaded(
         features,
         target,
+        styles,
         lambda table: _scores(estimator, features, table),
         lambda table: features.unlike(table, levels),
         lambda unlike: features.notes(unlike, "the median"),
@@ -167,7 +168,7 @@ def _train(
             f"give a lower --learning-rate than {recipe.learning_rate:g}"
         )
     engine = _engine(estimator.model_, estimator.encoder_.width, loss, task)
-    written = described(task.features, task.target)
+    written = described(task)
     done = f"{'at most ' * bool(diverged)}{recipe.epochs} epochs"
     each = f"{len(members)} members, {done} each" if len(members) > 1 else done
     chosen = f"the best were {min(best)} to {max(best)}" if min(best) < max(best) else f"the best was {best[0]}"

@@ -93,7 +93,7 @@ def table_to_show(data: Data, folder: Path, config: dict[str, Any]) -> Data:
 def labelled_rows(data: Data, networks: Networks, rows: int) -> Table:
     """Rows of a table drawn at random, always the same; those without a target are left out."""
     target = networks.target
-    with open_source(to_predict(data, networks.features, target)) as source:
+    with open_source(to_predict(data, networks.features, target, networks.styles)) as source:
         if target.name not in source.kinds:
             raise InputError(
                 f"{data.name} has no column {target.name!r}, the target, without which there is no gradient"

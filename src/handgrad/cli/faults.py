@@ -77,7 +77,7 @@ def explained(debug: bool) -> Iterator[None]:
 def words(error: BaseException) -> str:
     """The fault in one sentence."""
     if isinstance(error, KeyboardInterrupt):
-        return f"{error or 'interrupted before there was anything to keep'}; nothing was written"
+        return f"{str(error) or 'interrupted before there was anything to keep'}; nothing was written"
     if isinstance(error, MemoryError):
         why = str(error).removeprefix("out of memory: ") or "the data does not fit"
         return f"out of memory: {why.replace('batch_size=', '--batch-size ')}; nothing was written"

@@ -14,7 +14,8 @@ from handgrad.training.memory import available
 COPIES = 8
 CHECKED_COPIES = 3  # in float64, for the gradient check
 FEATURES = {"text": 20, "other": 0}  # of a column of that kind, about
-SHARE = 0.25  # of the memory available, that an encoded table may take
+SHARE = 0.5  # of the memory available, that training on a table in memory may take
+HELD = 1.25  # what that takes at its most: the table, and encoded; and a quarter for a column, the test part, the heap
 ACTIVATIONS = 4  # of each layer: its output, the activation, the mask of dropout, the gradient
 
 
@@ -30,20 +31,23 @@ def encoded(kinds: Mapping[str, str], rows: int, dtype: str) -> int:
     return rows * sum(FEATURES.get(kind, 1) for kind in kinds.values()) * np.dtype(dtype).itemsize
 
 
-def streams(wanted: bool | None, kinds: Mapping[str, str], rows: int, dtype: str) -> bool:
-    """Whether training is to read a table block by block: where it is asked for, or would take much of the memory."""
+def held(kinds: Mapping[str, str], rows: int, bytes_of_a_row: float, dtype: str) -> int:
+    """About how many bytes training on a table in memory takes. bytes_of_a_row: before it is encoded."""
+    return int(HELD * (rows * bytes_of_a_row + encoded(kinds, rows, dtype)))
+
+
+def streams(wanted: int) -> bool:
+    """Whether training is to read a table block by block, where in memory it would take so many bytes."""
     there = available()
-    if wanted is not None or there is None:
-        return bool(wanted)
-    return encoded(kinds, rows, dtype) > there * SHARE
+    return there is not None and wanted > there * SHARE
 
 
-def check_table(kinds: Mapping[str, str], rows: int, source: str) -> None:
-    """Raise InputError for a table that memory does not hold, with what to do."""
-    wanted, there = encoded(kinds, rows, "float32"), available()
-    if there is not None and wanted > there / 2:
+def check_table(wanted: int, rows: int, source: str) -> None:
+    """Raise InputError for a table that memory does not hold, with what to do. wanted: the bytes it would take."""
+    there = available()
+    if there is not None and wanted > there:
         raise InputError(
-            f"{source} has {rows:,} rows, which would take about {_shown(wanted)} of memory encoded, and "
+            f"{source} has {rows:,} rows, to train on which takes about {_shown(wanted)} of memory, and "
             f"{_shown(there)} are available; --preset plain streams it (without --no-stream), or train on a sample: "
             '--sql "SELECT * FROM ... USING SAMPLE 1000000 ROWS (reservoir, 0)"'
         )

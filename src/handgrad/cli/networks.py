@@ -27,12 +27,13 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True)
 class Networks:
-    """What a run holds. encode: a table as X. scaled: what the networks learn in place of the encoded target. params,
-    histories: of each member, the histories empty where the model file stands alone. optimizer: at the highest rate of
-    its schedule."""
+    """What a run holds. styles: how cells of text files were written. encode: a table as X. scaled: what the networks
+    learn in place of the encoded target. params, histories: of each member, the histories empty where the model file
+    stands alone. optimizer: at the highest rate of its schedule."""
 
     features: Features
     target: Target
+    styles: dict[str, str]
     model: Layer
     encode: Callable[[Table], np.ndarray]
     scaled: Callable[[np.ndarray], np.ndarray]
@@ -52,12 +53,13 @@ def open_networks(path: Path) -> Networks:
 
 def _plain(path: Path, config: Row, history: list[Row]) -> Networks:
     model, params, metadata = load(path)
-    features, target = preprocessing(metadata, path)
+    features, target, styles = preprocessing(metadata, path)
     options = config.get("options", {})
     smoothing = options.get("label_smoothing", 0.0)
     return Networks(
         features,
         target,
+        styles,
         model,
         lambda table: features.encode(table, params.flat.dtype),
         lambda y: y,
@@ -73,7 +75,7 @@ def _plain(path: Path, config: Row, history: list[Row]) -> Networks:
 def _optimizer(options: Row) -> Optimizer:
     """The run's; fit's own for a run that does not say."""
     name = options.get("optimizer")
-    if name not in NAMED:
+    if not isinstance(name, str) or name not in NAMED:
         return by_name("adam")
     rate, optimizer = options.get("learning_rate"), by_name(name)
     return replace(optimizer, learning_rate=PEAK_RATES[type(optimizer)] if rate is None else rate)
@@ -86,7 +88,7 @@ def _members(path: Path, config: Row, history: list[Row]) -> Networks:
     from handgrad.estimators.tabular.recipe import CLASSIFICATION, REGRESSION, Recipe
 
     estimator, metadata = files.load(path)
-    features, target = preprocessing(metadata, path)
+    features, target, styles = preprocessing(metadata, path)
     classifies = isinstance(estimator, TabularClassifier)
     if isinstance(target, Classes) != classifies:
         raise FormatError(f"{str(path)!r}: its target is not that of its estimator")
@@ -100,6 +102,7 @@ def _members(path: Path, config: Row, history: list[Row]) -> Networks:
     return Networks(
         features,
         target,
+        styles,
         estimator.model_,
         lambda table: estimator.encoder_.encode(table_of(Frame(features.raw(table)), estimator.columns_)),
         lambda y: y if classifies else (y - estimator.center_) / estimator.spread_,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -128,10 +129,18 @@ def options_in(config: Any, path: str) -> Options:
         )
     for name, value in given.items():
         parts = value if known[name].startswith("tuple[") and isinstance(value, tuple) else (value,)
-        truth = "bool" in known[name]  # which is an int to Python
-        if not all(isinstance(part, TYPES[known[name]]) and (truth or not isinstance(part, bool)) for part in parts):
+        if not all(_may_be(known[name], part) for part in parts):
             raise InputError(f"{path}: its option {name} must be {known[name]}, got {value!r:.60}")
     return kind(**given)
+
+
+def _may_be(kind: str, value: Any) -> bool:
+    """Whether an option of that kind may hold it, read from JSON: True is no number, nor is what no float can hold."""
+    if isinstance(value, bool) and "bool" not in kind:
+        return False
+    if isinstance(value, int) and "float" in kind and abs(value) > sys.float_info.max:
+        return False
+    return isinstance(value, TYPES[kind])
 
 
 def _flag(name: str) -> str:

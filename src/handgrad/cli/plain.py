@@ -47,7 +47,7 @@ def plan(options: Plain, task: Task) -> Plan:
 def load(path: Path) -> Loaded:
     """The run of a model file. Raises FormatError."""
     model, params, metadata = load_model(path)
-    features, target = preprocessing(metadata, path)
+    features, target, styles = preprocessing(metadata, path)
     try:
         outputs = model.output_shape((features.width,))
     except HandgradError as error:
@@ -57,6 +57,7 @@ def load(path: Path) -> Loaded:
     return Loaded(
         features,
         target,
+        styles,
         lambda table: predict(model, params, features.encode(table, params.flat.dtype)),
         features.unlike,
         features.notes,
@@ -68,7 +69,7 @@ def _train(model: Sequential, options: Plain, task: Task, progress: bool, keepin
     regularizer = L2(options.l2) if options.l2 else None
     with said():
         result = _fit(model, task, loss, regularizer, options, progress, keeping)
-    written = described(task.features, task.target)
+    written = described(task)
     return Trained(
         name="this MLP",
         whose="Its",

@@ -44,7 +44,7 @@ def predict(run: str, data: Data, *, output: str | None, probabilities: bool, ru
     if output is not None and reads(data, Path(output)):
         raise InputError(f"--output {output!r} is a file that is read; give another, as it would be overwritten")
     notes = Console(stderr=True, highlight=False)
-    with open_source(to_predict(data, loaded.features, target)) as source:
+    with open_source(to_predict(data, loaded.features, target, loaded.styles)) as source:
         for note in source.notes:
             _note(notes, note)
         found = Found(loaded, probabilities)
@@ -66,10 +66,11 @@ def predict(run: str, data: Data, *, output: str | None, probabilities: bool, ru
         notes.print(Text(compared), soft_wrap=True)
 
 
-def to_predict(data: Data, features: Features, target: Target) -> Data:
-    """The data, in which what the model learnt as text is read as text."""
+def to_predict(data: Data, features: Features, target: Target, styles: dict[str, str]) -> Data:
+    """The data, in which what the model learnt as text is read as text, and the rest in the styles of its training."""
     text = {column.name for column in features.columns if isinstance(column, Category)}
-    return replace(data, text=frozenset(text | {target.name} if isinstance(target, Classes) else text))
+    text |= {target.name} if isinstance(target, Classes) else set()
+    return replace(data, text=frozenset(text), styles=styles)
 
 
 def _note(console: Console, note: str) -> None:

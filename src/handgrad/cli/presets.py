@@ -14,6 +14,7 @@ from handgrad.cli import targets
 from handgrad.cli.columns import Features, Unlike
 from handgrad.cli.tables import Table
 from handgrad.cli.targets import Target
+from handgrad.cli.tasks import Task
 from handgrad.formats import FormatError
 from handgrad.training.fit import Callback
 
@@ -66,26 +67,38 @@ class Plan:
 @dataclass(frozen=True)
 class Loaded:
     """A run to predict with. scores: of the rows of a table; unlike: what the training part had none of in them, which
-    `notes` says in words."""
+    `notes` says in words. styles: how cells of text files were written."""
 
     features: Features
     target: Target
+    styles: dict[str, str]
     scores: Callable[[Table], np.ndarray]
     unlike: Callable[[Table], Unlike]
     notes: Callable[[Unlike], list[str]]
 
 
-def described(features: Features, target: Target) -> dict[str, Any]:
+def described(task: Task) -> dict[str, Any]:
     """How a run encodes a table and its target, as plain data for its model file."""
-    return {"features": features.to_json(), "target": targets.to_json(target)}
+    names = {*task.features.names, task.target.name}
+    return {
+        "features": task.features.to_json(),
+        "target": targets.to_json(task.target),
+        "styles": {name: style for name, style in task.styles.items() if name in names},
+    }
 
 
-def preprocessing(metadata: dict[str, Any], path: Path) -> tuple[Features, Target]:
-    """What `described` was given. Raises FormatError for a model that `handgrad train` did not write."""
+def preprocessing(metadata: dict[str, Any], path: Path) -> tuple[Features, Target, dict[str, str]]:
+    """The features, the target and the styles of a run.
+
+    Raises FormatError for a model that `handgrad train` did not write.
+    """
     data = metadata.get("preprocessing")
     if not isinstance(data, dict):
         raise FormatError(
             f"{str(path)!r} holds a model without preprocessing: it was not written by handgrad train; "
             "handgrad.load opens it in Python"
         )
-    return Features.from_json(data.get("features")), targets.from_json(data.get("target"))
+    styles = data.get("styles", {})  # of which the first versions wrote none
+    if not isinstance(styles, dict) or not all(isinstance(style, str) for style in styles.values()):
+        raise FormatError(f"{str(path)!r}: its styles can't be read: {styles!r:.60}")
+    return Features.from_json(data.get("features")), targets.from_json(data.get("target")), styles

@@ -141,6 +141,9 @@ def old_run(folder: Path) -> Iterator[NewRun]:
             undo.callback(os.close, lock)
         elif os.name == "posix":
             raise InputError(f"the run {str(folder)!r} is being trained by another process; wait for it to end")
+        for left in folder.glob(".*.tmp"):  # half a file, of a process that was killed while it wrote
+            with suppress(OSError):
+                left.unlink()
         run = NewRun(folder.parent, folder.name, True, undo)
         run.folder = folder
         yield run

@@ -12,11 +12,16 @@ from handgrad.layers.gated import GATED
 from handgrad.optim.names import NAMED
 from handgrad.training.checkpoints import Every
 
+DTYPES = ("float32", "float64")
+MOST_EPOCHS = 2**53  # to which a float counts them
+
 
 def check_settings(options: Options) -> None:
     """Raise UsageError, naming the option, for a number out of its range or a name that is not known."""
     _share("--test", options.test)
+    _number("--seed", options.seed, "a whole number of at least 0", options.seed >= 0)
     if isinstance(options, Plain):
+        _named("--dtype", options.dtype, list(DTYPES))
         _share("--validation", options.validation)
         _named("--activation", options.activation, [*ACTIVATIONS, *GATED])
         _named("--optimizer", options.optimizer, list(NAMED))
@@ -25,7 +30,9 @@ def check_settings(options: Options) -> None:
     if isinstance(options, Tabular) and (share := options.validation) is not None:
         _number("--validation", share, "above 0 and at most 0.5 with --preset tabular", 0 < share <= 0.5)
     if isinstance(options, Plain | Tabular):
-        dropout, rate = options.dropout, options.learning_rate
+        dropout, rate, epochs = options.dropout, options.learning_rate, options.epochs
+        if epochs is not None:
+            _number("--epochs", epochs, f"a whole number from 1 to {MOST_EPOCHS}", 1 <= epochs <= MOST_EPOCHS)
         if dropout is not None:
             _number("--dropout", dropout, "at least 0 and below 1", 0 <= dropout < 1)
         if rate is not None:
@@ -48,4 +55,5 @@ def _named(option: str, given: str, names: list[str]) -> None:
 
 def _number(option: str, given: float, expected: str, fits: bool) -> None:
     if not fits:
-        raise UsageError(f"{option} must be {expected}, got {given:g}")
+        said = str(given) if isinstance(given, int) else f"{given:g}"
+        raise UsageError(f"{option} must be {expected}, got {said:.60}")

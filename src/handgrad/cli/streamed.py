@@ -93,6 +93,12 @@ def prepare_stream(source: Source, name: str, options: Plain, busy: Busy) -> Tas
         )
     task, why = task_of(seen.target)
     target: Target = (Classes if task == "classification" else Quantity).learn(seen.target)
+    if isinstance(target, Classes) and len(there := target.labels_of(seen.target.trained)) < 2:
+        raise InputError(
+            f"the {counts['train']:,} rows to train on hold one class of {name}, {there[0]!r}, of "
+            f"{len(target.labels)}; classification needs two or more: leave out --stream, so that each part gets its "
+            "share of each, or give another --seed"
+        )
     features, left_out = Features.of(seen.columns, source.name)
     dtype = np.dtype(options.dtype)
     rows = Rows(source, name, features, target, draw, dtype)
@@ -115,6 +121,8 @@ def prepare_stream(source: Source, name: str, options: Plain, busy: Busy) -> Tas
         training,
         counts,
         _print(source, features, target, counts),
+        source.styles,
+        source.files.facts(),
         source.close,
     )
 
@@ -218,7 +226,7 @@ def _notes(seen: Seen, options: Plain, target: Target, sample: int) -> list[str]
             f"memory, not more; all others are trained on"
         )
     if isinstance(target, Classes):
-        gone = len(set(target.labels) - set(seen.target.trained))
+        gone = len(target.labels) - len(target.labels_of(seen.target.trained))
         if gone:
             notes.append(f"{gone} class{'es do' if gone > 1 else ' does'} not come in the training part")
     return notes

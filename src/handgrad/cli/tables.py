@@ -55,15 +55,21 @@ class Column:
     def __len__(self) -> int:
         return len(self.missing)
 
-    def take(self, rows: np.ndarray) -> Column:
-        """The column of those rows."""
-        return replace(
-            self,
-            cells=_take(self.cells, rows),
-            missing=self.missing[rows],
-            spelled=None if self.spelled is None else _take(self.spelled, rows),
-            numbers=rows + self.numbers if isinstance(self.numbers, int) else self.numbers[rows],
+    def take(self, rows: np.ndarray, numbers: Any = None) -> Column:
+        """The column of those rows. numbers: theirs, where they are known already."""
+        return Column(
+            self.name,
+            self.kind,
+            _take(self.cells, rows),
+            self.missing[rows],
+            None if self.spelled is None else _take(self.spelled, rows),
+            self.origin,
+            self.numbers_of(rows) if numbers is None else numbers,
         )
+
+    def numbers_of(self, rows: np.ndarray) -> np.ndarray:
+        """Where those rows stand in the origin."""
+        return rows + self.numbers if isinstance(self.numbers, int) else self.numbers[rows]
 
     def slice(self, start: int, stop: int) -> Column:
         """The column of the rows from `start` to `stop`, without a copy."""
@@ -146,7 +152,20 @@ class Table:
 
     def take(self, rows: np.ndarray) -> Table:
         """The table of those rows."""
-        return Table(self.source, {name: column.take(rows) for name, column in self.columns.items()}, len(rows))
+        numbers = self._numbers_of(rows)
+        taken = {name: column.take(rows, numbers) for name, column in self.columns.items()}
+        return Table(self.source, taken, len(rows))
+
+    def keep(self, rows: np.ndarray) -> Table:
+        """The table of those rows, in place of this one, which is emptied: memory holds one column twice, not all."""
+        numbers = self._numbers_of(rows)
+        taken = {name: self.columns.pop(name).take(rows, numbers) for name in list(self.columns)}
+        return Table(self.source, taken, len(rows))
+
+    def _numbers_of(self, rows: np.ndarray) -> np.ndarray | None:
+        """Of all columns: they are of the same rows."""
+        first = next(iter(self.columns.values()), None)
+        return None if first is None else first.numbers_of(rows)
 
     def without(self, names: Sequence[str]) -> Table:
         """The table without those columns."""
@@ -195,21 +214,39 @@ def not_a_number(column: Column) -> tuple[int, int]:
 
 
 def joined(tables: Sequence[Table]) -> Table:
-    """The rows of several tables of the same columns, in order; one at least."""
-    first = tables[0]
-    columns = {name: _joined([table.columns[name] for table in tables]) for name in first.columns}
-    return Table(first.source, columns, sum(table.rows for table in tables))
+    """The rows of several tables of the same columns, in order; one at least. They are emptied: memory holds one column
+    twice, not all."""
+    source, names, rows = tables[0].source, list(tables[0].columns), sum(table.rows for table in tables)
+    numbers: Any = None
+    columns = {}
+    for name in names:
+        parts = [table.columns.pop(name) for table in tables]
+        numbers = _numbers(parts) if numbers is None else numbers
+        columns[name] = replace(
+            parts[0],
+            cells=_concatenated([part.cells for part in parts]),
+            missing=_missing(parts, rows),
+            spelled=None if parts[0].spelled is None else _concatenated([part.spelled for part in parts]),
+            numbers=numbers,
+        )
+    return Table(source, columns, rows)
 
 
-def _joined(parts: list[Column]) -> Column:
-    numbers = [np.arange(len(p)) + p.numbers if isinstance(p.numbers, int) else p.numbers for p in parts]
-    return replace(
-        parts[0],
-        cells=_concatenated([part.cells for part in parts]),
-        missing=np.concatenate([part.missing for part in parts]),
-        spelled=None if parts[0].spelled is None else _concatenated([part.spelled for part in parts]),
-        numbers=np.concatenate(numbers),
-    )
+def _missing(parts: list[Column], rows: int) -> np.ndarray:
+    """One False that stands for all takes no memory."""
+    if any(part.has_gaps for part in parts):
+        return np.concatenate([part.missing for part in parts])
+    return np.broadcast_to(np.False_, rows)
+
+
+def _numbers(parts: list[Column]) -> Any:
+    """Where the rows of several parts stand: the number of the first, where they stand one after another."""
+    place = parts[0].numbers
+    for part in parts:
+        if not isinstance(part.numbers, int) or part.numbers != place:
+            return np.concatenate([each.numbers_of(np.arange(len(each))) for each in parts])
+        place += len(part)
+    return parts[0].numbers
 
 
 def _concatenated(cells: list[Any]) -> Any:

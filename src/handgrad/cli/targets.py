@@ -71,6 +71,12 @@ class Classes:
         places = np.array([*(known.get(key(text), -1) for text in texts.tolist()), -1], dtype=np.int64)
         return places[codes]  # an empty cell's code is -1, the last
 
+    def labels_of(self, texts: Iterable[str]) -> list[str]:
+        """The labels that these texts are."""
+        key = _keys(self.labels)
+        there = {key(text) for text in texts}
+        return [label for label in self.labels if key(label) in there]
+
     def decode(self, scores: np.ndarray) -> np.ndarray:
         """The predicted label of each row."""
         return np.array(self.labels, dtype=object)[scores.argmax(axis=1)]

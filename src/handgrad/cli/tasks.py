@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +14,10 @@ import numpy as np
 from handgrad.cli.baselines import Part
 from handgrad.cli.columns import Features
 from handgrad.cli.faults import InputError, UsageError, listed
-from handgrad.cli.memory import check_table, streams
+from handgrad.cli.memory import check_table, held, streams
 from handgrad.cli.options import Options, Plain
 from handgrad.cli.runs import CONFIG
-from handgrad.cli.sources import open_source
+from handgrad.cli.sources import BLOCK, Source, open_source
 from handgrad.cli.splits import Parts, split
 from handgrad.cli.tables import Column, Table, check_column
 from handgrad.cli.targets import Classes, Quantity, Target, TargetSummary, task_of
@@ -29,9 +29,11 @@ Busy = Callable[[str], AbstractContextManager[Any]]  # given what is being done,
 class Task:
     """The data, encoded: what to learn, from which rows, and how to encode more of it.
 
-    table, parts: the rows in memory, all of them but for a table that is streamed. train: of such a table, a sample.
+    table, parts: rows in memory, and which part each is in; the test part at the least. train: of a table that is
+    streamed, a sample.
     counts: of the rows in each part. training: what `fit` takes: `train`, or a Stream. print: of a streamed table, what
-    is other where its data are. close: to be called when nothing more is read.
+    is other where its data are. styles: how the cells of text files are written. files: what tells those that were
+    read from others. close: to be called when nothing more is read.
     """
 
     source: str
@@ -47,6 +49,8 @@ class Task:
     training: Any
     counts: dict[str, int]
     print: str | None = None
+    styles: dict[str, str] = field(default_factory=dict)
+    files: dict[str, Any] = field(default_factory=dict)
     close: Callable[[], object] = lambda: None
 
     @property
@@ -90,16 +94,35 @@ def prepare(options: Options, busy: Busy = quietly) -> Task:
         for option, named in (("--ignore", options.ignore), ("--text", options.text)):
             for each in named:
                 check_column(each, option, source.name, columns)
-        if isinstance(options, Plain) and streams(options.stream, source.kinds, source.rows, options.dtype):
+        if _streams(source, options):
             from handgrad.cli.streamed import prepare_stream
 
+            assert isinstance(options, Plain)
             task = prepare_stream(source, name, options, busy)
             undo.pop_all()
             return task
-        check_table(source.kinds, source.rows, source.name)
-        with busy("reading the table"):
-            table = source.read()
-        return _in_memory(table, table.source, name, options, busy, source.notes)
+        task = _in_memory(_whole(source, busy), source.name, name, options, busy, source.notes)
+        return replace(task, styles=source.styles, files=source.files.facts())
+
+
+def _streams(source: Source, options: Options) -> bool:
+    """Whether it is asked for, or training in memory would take too much of it. Raises InputError where it must be in
+    memory, and there is no room for it."""
+    asked = options.stream if isinstance(options, Plain) else False
+    if asked:
+        return True
+    dtype = options.dtype if isinstance(options, Plain) else "float32"
+    wanted = held(source.kinds, source.rows, source.bytes_of_a_row, dtype)
+    if asked is None and streams(wanted):
+        return True
+    check_table(wanted, source.rows, source.name)
+    return False
+
+
+def _whole(source: Source, busy: Busy) -> Table:
+    """All rows of a source, which is closed then: what its reader holds may be as much again."""
+    with busy("reading the table"), source:
+        return source.read()
 
 
 def _in_memory(table: Table, source: str, name: str, options: Options, busy: Busy, notes: list[str]) -> Task:
@@ -108,10 +131,9 @@ def _in_memory(table: Table, source: str, name: str, options: Options, busy: Bus
         if count == table.rows:
             raise all_empty(name, table.rows, table.source)
         notes.append(f"{count} of {table.rows} rows dropped: their {name} is empty")
-        table = table.take(np.flatnonzero(~column.missing))
+        table = table.keep(np.flatnonzero(~column.missing))
         column = table.columns[name]
-    summary = TargetSummary(column, options.task)
-    summary.add(column, np.arange(table.rows))
+    summary = _summed_up(column, options.task)
     task, why = task_of(summary)
     if table.rows < 4:
         raise InputError(
@@ -123,24 +145,33 @@ def _in_memory(table: Table, source: str, name: str, options: Options, busy: Bus
     parts = split(table.rows, labels, options.test, options.set_aside, options.seed)
     if labels is not None and (single := int(np.sum(np.bincount(labels) == 1))):
         notes.append(f"{single} class{'es come' if single > 1 else ' comes'} once only, and stays in the training part")
-    target: Target = classes if classes is not None else _quantity(column.take(parts.train), options.task)
+    target: Target = classes or Quantity.learn(_summed_up(column.take(parts.train), options.task))
     inputs = table.without([name, *options.ignore])
     table = Table(table.source, {**inputs.columns, name: column}, table.rows)
     with busy("encoding the columns"):
         features, left_out = Features.learn(inputs, parts.train)
+        del inputs  # so that a column's memory goes with its last use
         dtype = np.dtype(options.dtype if isinstance(options, Plain) else np.float32)
-        x = features.encode(table, dtype)
-    y = target.encode(column)
-    y = y if classes else y.astype(dtype)
-    train, validation, test = ((x[rows], y[rows]) for rows in (parts.train, parts.validation, parts.test))
+        y = target.encode(column)
+        y = y if classes else y.astype(dtype)
+        # each part straight from the table: of what is large there is one copy, not one of all and one of the parts
+        train, validation, test = (
+            (features.encode(table, dtype, rows), y[rows]) for rows in (parts.train, parts.validation, parts.test)
+        )
     counts = {"train": len(parts.train), "validation": len(parts.validation), "test": len(parts.test)}
+    if isinstance(options, Plain):  # which has no more use for the other rows
+        nothing = np.arange(0)
+        table, parts = table.keep(parts.test), Parts(nothing, nothing, np.arange(len(parts.test)))
     return Task(source, table, target, why, features, parts, train, validation, test, notes + left_out, train, counts)
 
 
-def _quantity(column: Column, wanted: str) -> Quantity:
+def _summed_up(column: Column, wanted: str) -> TargetSummary:
+    """All of a target, in blocks: of numbers it stops to count the different ones when there are many."""
     summary = TargetSummary(column, wanted)
-    summary.add(column, np.arange(len(column)))
-    return Quantity.learn(summary)
+    for start in range(0, len(column), BLOCK):
+        block = column.slice(start, start + BLOCK)
+        summary.add(block, np.arange(len(block)))
+    return summary
 
 
 def all_empty(name: str, rows: int, source: str) -> InputError:
@@ -148,14 +179,20 @@ def all_empty(name: str, rows: int, source: str) -> InputError:
     return InputError(f"target {name!r} is empty in all {rows} rows of {source}")
 
 
-def check_same(task: Task, run: Path) -> None:
-    """Raise InputError where the table is not the one that a run which goes on was streaming."""
-    kept = json.loads((run / CONFIG).read_text("utf-8")).get("print")
-    if task.print != kept and None not in (task.print, kept):
+def check_same(task: Task, run: Path) -> list[str]:
+    """Raise InputError where the table is not the one that a run which goes on was trained on. A note where it may be
+    another, which all that was looked at does not tell."""
+    config = json.loads((run / CONFIG).read_text("utf-8"))
+    kept, files = config.get("print"), config.get("files") or task.files
+    others = task.print != kept and None not in (task.print, kept)
+    if others or any(task.files.get(fact) != files.get(fact) for fact in ("count", "digest")):
         raise InputError(
             f"{task.source} is not the table any more that {str(run)!r} was trained on: its columns, its rows or their "
             "values are others; a run goes on with the same data alone"
         )
+    if task.files.get("written") == files.get("written"):
+        return []
+    return [f"{task.source} has been written to since the run began; its size, beginning and end are what they were"]
 
 
 def digits() -> Table:

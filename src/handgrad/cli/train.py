@@ -67,7 +67,8 @@ def train(options: Options, *, quiet: bool, progress: bool, page: bool = False, 
         if resume is None:
             run.claim(about)
         else:
-            check_same(task, resume)
+            for note in check_same(task, resume):
+                report.note(note)
             about["started"] = started_of(resume) or about["started"]
         with _resumable(run, resume is not None), said():
             history = HistoryFile(run.folder / HISTORY)
@@ -180,6 +181,7 @@ def _about(options: Options, task: Task, plan: Plan) -> dict[str, Any]:
         "columns": task.features.names,
         "rows": task.counts,
         "print": task.print,
+        "files": task.files,
         "model": plan.model,
         "notes": task.notes,
         "versions": versions(),

@@ -51,7 +51,7 @@ class Every:
                 return cls(count, unit)
         raise ValueRangeError(
             f"every must be a number of epochs, or text such as '500 steps', '30 seconds' or '10 minutes', "
-            f"got {every!r}"
+            f"got {every!r:.60}"
         )
 
 
@@ -69,6 +69,7 @@ class Folder:
     last: Path | None = None  # the newest that is whole
     _written: tuple[int, float] = (0, 0.0)  # when one was last due: the step, and the time
     _whole: bool = True  # whether it could be written then
+    _failed: str = ""  # why the last could not be, "" where it could
 
     def begin(self, training: Training, setup: Setup, around: Setup) -> None:
         """Go on from the newest checkpoint, or write the first.
@@ -129,11 +130,14 @@ class Folder:
             return
         try:
             self._write(training)
-            self._whole = True
+            self._whole, self._failed = True, ""
         except (OSError, MemoryError, FormatError) as error:
-            before = f"the last checkpoint is {self.last.name}" if self.last else "without any checkpoint"
-            what = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) else str(error)
-            _warn(f"{what or 'out of memory'}; training goes on, {before}")
+            why = (error.strerror if isinstance(error, OSError) else str(error)) or "out of memory"
+            if why != self._failed:  # a full disk is said once, not at each checkpoint
+                before = f"the last checkpoint is {self.last.name}" if self.last else "without any checkpoint"
+                where = f"{error.filename}: " if isinstance(error, OSError) else ""
+                _warn(f"{where}{why}; training goes on, {before}")
+            self._failed = why
 
     def _write(self, training: Training) -> None:
         arrays, content = training.freeze()

@@ -52,9 +52,10 @@ class Result:
     """The outcome of `fit`.
 
     params: those of the best epoch where early stopping was asked for, else the last. best_epoch: the epoch they are
-    of, counted from 1; 0 when no epoch was finished. stopped: "epochs", "patience", "callback", "interrupted", or, in a
-    DivergenceError, "diverged". engine: "compiled" or "eager"; note: why engine="auto" did not take the compiled one.
-    privacy: of a training with noise_multiplier, what its parameters tell of any one sample; None of any other.
+    of, counted from 1; 0 when no epoch was finished. stopped: "epochs", "patience", "callback", "interrupted", or, in
+    the `result` of an error, "diverged", "terminated" (by SIGTERM) or "failed" (of a stream's source). engine:
+    "compiled" or "eager"; note: why engine="auto" did not take the compiled one. privacy: of a training with
+    noise_multiplier, what its parameters tell of any one sample; None of any other.
     """
 
     model: Layer

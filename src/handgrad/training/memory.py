@@ -18,6 +18,11 @@ from handgrad.training.data import Rows
 
 SPARE = 0.9  # of what there is: the rest goes to what a step has beside its arrays
 PART = 4  # of the rows: the steps by which the eager engine's need is measured have this many times fewer
+# of a control group: its limit, what it takes, and how its statistics call the pages of files, by its controllers
+GROUP_FILES = {
+    "": ("memory.max", "memory.current", "inactive_file", "active_file"),
+    "memory": ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file", "total_active_file"),
+}
 OF_A_STEP = ("_gradient", "_zeros", "_first", "_second", "_sums", "_work", "_sync")  # of the compiled engine
 
 
@@ -129,14 +134,20 @@ def _of_system() -> Iterator[int]:
         yield from (1024 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable:"))
 
 
-def _of_group() -> Iterator[int]:
-    """What the control groups leave (Linux, version 2)."""
-    with suppress(OSError, ValueError, IndexError):
-        own = Path("/sys/fs/cgroup") / Path("/proc/self/cgroup").read_text().split("::")[1].strip().lstrip("/")
-        for folder in (own, *own.parents):
-            with suppress(OSError, ValueError):  # "max" where there is no limit
-                limit = int((folder / "memory.max").read_text())
-                yield limit - int((folder / "memory.current").read_text())
+def _of_group(root: Path = Path("/")) -> Iterator[int]:
+    """What the control groups leave (Linux, of version 1 and 2): what they hold of files, they give back when asked."""
+    with suppress(OSError):
+        for line in (root / "proc/self/cgroup").read_text().splitlines():
+            _, controllers, name = line.split(":", 2)
+            names = GROUP_FILES.get("memory" if "memory" in controllers.split(",") else controllers)
+            if names is None:
+                continue
+            top = root / "sys/fs/cgroup" / controllers
+            for folder in (top / name.lstrip("/"), *(top / name.lstrip("/")).parents):
+                with suppress(OSError, ValueError):  # "max" where there is no limit
+                    limit, taken = (int((folder / file).read_text()) for file in names[:2])
+                    facts = dict(fact.split() for fact in (folder / "memory.stat").read_text().splitlines())
+                    yield limit - taken + sum(int(facts.get(pages, 0)) for pages in names[2:])
 
 
 def _of_process() -> Iterator[int]:

@@ -40,13 +40,15 @@ def words_of(rows: Rows) -> Words:
     return _shapes(rows, len), _digest(rows.take(some))
 
 
-def words_of_stream(first: list[Rows], rows: int | None, buffer: int | str, files: Sequence[int]) -> Words:
+def words_of_stream(
+    first: list[Rows], rows: int | None, buffer: int | str, files: Sequence[int], content: str = ""
+) -> Words:
     """Of a stream that begins so. rows: how many it was said to have. buffer: what it is shuffled through.
-    files: their sizes in bytes, which copies have too.
+    files, content: their sizes in bytes, and a digest, which copies have too.
     """
     shapes = _shapes(first[0], lambda _: rows if rows is not None else "rows")
     sizes = f", {len(files)} files of {sum(files)} bytes" if files else ""
-    return f"a stream of {shapes}{sizes}, buffer {buffer}", _digest(*first)
+    return f"a stream of {shapes}{sizes}, buffer {buffer}", _digest(*first) + content
 
 
 def surroundings(threads: int | None) -> Setup:

@@ -133,7 +133,7 @@ class Streamed:
         rows = self._reader.declared
         if rows is not None:
             rows = of_all(self._group, rows)
-        return words_of_stream(self._reader.first, rows, self.given.buffer, self.given.files)
+        return words_of_stream(self._reader.first, rows, self.given.buffer, self.given.files, self.given.content)
 
 
 def sources(data: Any, validation: Any, seed: int, epochs: int) -> tuple[Source, Held | None]:

@@ -130,4 +130,5 @@ class HeldStream(_Held):
 
     def words(self) -> Words:
         """Of its first rows."""
-        return words_of_stream(self._reader.first, self._reader.declared, 0, self._reader.given.files)
+        given = self._reader.given
+        return words_of_stream(self._reader.first, self._reader.declared, 0, given.files, given.content)

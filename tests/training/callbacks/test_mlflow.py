@@ -50,6 +50,19 @@ def test_every_column_is_a_metric(store):
     assert points(client, run, "best_epoch") == [(6, result.best_epoch)]
 
 
+def test_another_training_has_a_run_of_its_own(store, tmp_path):
+    log = hg.MLflow(store, name="one")
+    first = train(log)
+    second = train(log, epochs=3, seed=1, checkpoint=tmp_path / "kept", every=1)
+    client, runs = read(store)
+    losses = sorted([value for _, value in points(client, run, "loss")] for run in runs)
+    assert losses == sorted([first.history.column("loss"), second.history.column("loss")])
+    assert {run.info.status for run in runs} == {"FINISHED"}
+    train(log, epochs=5, seed=1, checkpoint=tmp_path / "kept", every=1, resume=True)
+    _, runs = read(store)
+    assert sorted(len(points(client, run, "loss")) for run in runs) == [5, 6]
+
+
 class Cut(Exception):
     pass
 

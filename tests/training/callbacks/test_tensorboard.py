@@ -45,6 +45,16 @@ def test_every_column_is_a_curve(tmp_path):
         assert (found.min, found.max) == pytest.approx((float(array.min()), float(array.max())))
 
 
+def test_another_training_takes_the_place_of_the_first(tmp_path):
+    log = hg.TensorBoard(tmp_path)
+    train(log, epochs=6)
+    second = train(log, epochs=3, seed=1)
+    curves, histograms = read(tmp_path)
+    assert [epoch for epoch, _ in curves["loss"]] == [1, 2, 3]
+    assert np.allclose([value for _, value in curves["loss"]], second.history.column("loss"), rtol=1e-6)
+    assert [event.step for event in histograms["parameters/0.weight"]] == [3]
+
+
 def test_histograms_every_so_many_epochs(tmp_path):
     train(hg.TensorBoard(tmp_path, histograms=2), epochs=5)
     steps = [event.step for event in read(tmp_path)[1]["parameters/0.weight"]]

@@ -298,3 +298,12 @@ def test_small_integers_alone_are_float32():
 def test_decimals_too_large_for_labels_are_numbers():
     _, y = read(pa.table({"a": [1.0], "y": pa.array([decimal.Decimal(10**30)], pa.decimal128(38, 0))}))
     assert (y.dtype, y[0]) == (np.float64, 1e30)
+
+
+def test_whole_numbers_beyond_int64_do_not_wrap():
+    y = pa.array([2**63, 5, 2**64 - 1], pa.uint64())
+    _, found = read(pa.table({"x": [1.0, 2.0, 3.0], "y": y}))
+    assert found.dtype == np.float64
+    assert found.tolist() == [2.0**63, 5.0, 2.0**64]
+    _, found = read(pa.table({"x": [1.0, 2.0, 3.0], "y": y.slice(1, 1).take(pa.array([0, 0, 0]))}))
+    assert (found.dtype, found.tolist()) == (np.int64, [5, 5, 5])

@@ -6,6 +6,7 @@ import glob
 import os
 import re
 from collections.abc import Collection
+from dataclasses import replace
 from pathlib import Path
 
 from handgrad.cli.data import Data
@@ -52,7 +53,7 @@ def open_source(data: Data) -> Source:
         if sql is not None:
             raise UsageError("DATA is a SELECT already; leave out --sql")
         given, sql = None, given
-    data = Data(given, data.table, sql, data.skip_bad_rows, data.text, data.spelled)
+    data = replace(data, given=given, sql=sql)
     if given is None:
         if data.table is not None:
             raise UsageError(f"--table {data.table!r} is of a SQLite or DuckDB file; give that as DATA")

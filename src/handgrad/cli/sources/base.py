@@ -12,9 +12,10 @@ import numpy as np
 
 from handgrad.cli.faults import InputError
 from handgrad.cli.sources.files import Files
-from handgrad.cli.tables import Column, Origin, Table
+from handgrad.cli.tables import Column, Origin, Table, joined
 
 BLOCK = 16_384  # rows
+LOOKED_AT = 1000  # for what a row takes
 
 
 @dataclass
@@ -23,7 +24,7 @@ class Source(AbstractContextManager["Source"]):
 
     kinds: of the columns, by name. batches: gives the rows anew, as Arrow record batches of at most so many rows, a
     column for each of `kinds` in its order, and one more where `spelled` says whose spelling it is. notes: on rows
-    that were skipped.
+    that were skipped, and on what may be read in two ways. styles: of text files' columns, how their cells are written.
     """
 
     name: str
@@ -34,13 +35,21 @@ class Source(AbstractContextManager["Source"]):
     close: Callable[[], None] = lambda: None
     spelled: str | None = None
     notes: list[str] = field(default_factory=list)
+    styles: dict[str, str] = field(default_factory=dict)
 
     @property
     def rows(self) -> int:
         """How many there are."""
         return sum(rows for _, rows in self.origin.files)
 
-    def blocks(self, most: int = BLOCK) -> Iterator[Table]:
+    @property
+    def bytes_of_a_row(self) -> float:
+        """What one takes in memory, on the average of the first ones."""
+        with closing(self.blocks(LOOKED_AT)) as blocks:
+            block = next(blocks)
+        return sum(column.cells.nbytes + column.missing.nbytes for column in block.columns.values()) / block.rows
+
+    def blocks(self, most: int = BLOCK) -> Generator[Table]:
         """The table, in blocks of so many rows, the last of what is left. Raises InputError where a file is not what it
         was."""
         self.files.check_unchanged()
@@ -58,13 +67,14 @@ class Source(AbstractContextManager["Source"]):
 
     def read(self) -> Table:
         """The table, whole."""
-        import pyarrow as pa
-
         self.files.check_unchanged()
-        with closing(self.batches(8 * BLOCK)) as found:
-            batches = list(found)
-        columns = [pa.chunked_array([batch.column(i) for batch in batches]) for i in range(len(batches[0].columns))]
-        return self._table(columns, sum(batch.num_rows for batch in batches), 0)
+        tables, first = list[Table](), 0
+        with closing(self.batches(8 * BLOCK)) as batches:
+            for batch in batches:
+                tables.append(self._table(list(map(_own, batch.columns)), batch.num_rows, first))
+                first += batch.num_rows
+                del batch  # its memory goes when nothing holds a part of it
+        return joined(tables)
 
     def _table(self, arrays: list[Any], rows: int, first: int) -> Table:
         spelled = None if self.spelled is None else _text(arrays[-1])
@@ -102,7 +112,7 @@ def _resized(batches: Iterator[Any], size: int) -> Iterator[Any]:
 
 
 def _cells(kind: str, array: Any) -> tuple[Any, np.ndarray]:
-    """(cells, missing) of an Arrow array, plain or chunked."""
+    """(cells, missing) of an Arrow array."""
     import pyarrow as pa
 
     if kind == "other":  # read as whether it is empty
@@ -115,17 +125,20 @@ def _cells(kind: str, array: Any) -> tuple[Any, np.ndarray]:
     return _numpy(array.fill_null(zero) if array.null_count else array), missing
 
 
-def _numpy(array: Any) -> np.ndarray:
+def _own(array: Any) -> Any:
+    """A copy: DuckDB gives back the memory of a batch when none of its columns is held any more. From the system's
+    pool, as Arrow's own would keep what is given back."""
     import pyarrow as pa
 
-    return array.to_numpy() if isinstance(array, pa.ChunkedArray) else array.to_numpy(zero_copy_only=False)
+    return pa.concat_arrays([array, array.slice(0, 0)], memory_pool=pa.system_memory_pool())
+
+
+def _numpy(array: Any) -> np.ndarray:
+    return array.to_numpy(zero_copy_only=False)
 
 
 def _text(array: Any) -> Any:
-    """One Arrow array of large strings, of which no number of letters is too many."""
+    """Large strings, of which no number of letters is too many."""
     import pyarrow as pa
 
-    array = array.cast(pa.large_string())
-    if not isinstance(array, pa.ChunkedArray):
-        return array
-    return array.chunk(0) if array.num_chunks == 1 else pa.concat_arrays(array.chunks)
+    return array.cast(pa.large_string())

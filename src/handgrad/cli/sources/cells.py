@@ -12,7 +12,8 @@ from handgrad.cli.faults import InputError
 from handgrad.cli.sources.duck import Duck, quoted
 
 SAMPLE = 10_000  # rows, for the first guess
-NEARLY = 0.9  # of the cells are numbers: the others are faults, or marks for "unknown"
+NEARLY = 0.9  # of the cells are of one kind: the others are faults, or marks for "unknown"
+MOSTLY = 0.99  # ... are true or false, to which a third word may well belong
 FEW_CELLS = 20  # below, no column is said to have changed its kind
 FEW_VALUES = 20  # a column of so few different values may well be of codes
 WHOLE = 2**53  # up to here a float says every whole number
@@ -20,49 +21,63 @@ WHOLE = 2**53  # up to here a float says every whole number
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of cells. value: SQL for what the text {c} says, NULL where it is of another kind."""
+    """A kind of cells. value: SQL for what the text {c} says, NULL where it is of another kind. called: its cells, in
+    words. style: how they are written, where another file's might be written in another way; a model remembers it."""
 
     kind: str
     value: str
+    called: str
+    style: str | None = None
 
 
 def _date(style: str) -> Kind:
-    return Kind("time", f"epoch(try_strptime({{c}}, {quoted(style)})) / 86400.0")
+    return Kind("time", f"epoch(try_strptime({{c}}, {quoted(style)})) / 86400.0", f"times as {style}", style)
 
 
-NUMBER = Kind("number", "TRY_CAST({c} AS DOUBLE)")
+NUMBER = Kind("number", "TRY_CAST({c} AS DOUBLE)", "numbers", "decimal point")
 COMMA = Kind(
     "number",
     r"CASE WHEN regexp_full_match({c}, '[+-]?\d+(,\d+)?([eE][+-]?\d+)?') "
     "THEN TRY_CAST(replace({c}, ',', '.') AS DOUBLE) END",
+    "numbers with a decimal comma",
+    "decimal comma",
 )
-KINDS = (
-    Kind("boolean", "CASE lower({c}) WHEN 'true' THEN true WHEN 'false' THEN false END"),
-    NUMBER,
-    Kind("time", "epoch(TRY_CAST({c} AS TIMESTAMPTZ)) / 86400.0"),
-    *map(_date, ("%m/%d/%Y", "%d/%m/%Y", "%d.%m.%Y", "%d-%m-%Y", "%m/%d/%Y %H:%M:%S", "%d.%m.%Y %H:%M:%S")),
-)
-INTEGER = Kind("integer", "CAST(TRY_CAST({c} AS DOUBLE) AS BIGINT)")
-TEXT = Kind("text", "{c}")
+BOOLEAN = Kind("boolean", "CASE lower({c}) WHEN 'true' THEN true WHEN 'false' THEN false END", "true or false")
+ISO = Kind("time", "epoch(TRY_CAST({c} AS TIMESTAMPTZ)) / 86400.0", "times as 2024-12-31", "ISO 8601")
+MONTH_FIRST, DAY_FIRST = "%m/%d/%Y", "%d/%m/%Y"
+DATES = (MONTH_FIRST, DAY_FIRST, "%d.%m.%Y", "%d-%m-%Y", "%m/%d/%Y %H:%M:%S", "%d.%m.%Y %H:%M:%S")
+KINDS = (BOOLEAN, NUMBER, ISO, *map(_date, DATES))
+INTEGER = Kind("integer", "CAST(TRY_CAST({c} AS DOUBLE) AS BIGINT)", "numbers")
+TEXT = Kind("text", "{c}", "text")
+STYLES = {kind.style: kind for kind in (*KINDS, COMMA) if kind.style}
 
 
 @dataclass(frozen=True)
 class Decided:
-    """kinds: of each column, in order; "integer" is of numbers that are all whole. rows: of each file."""
+    """kinds: of each column, in order; "integer" is of numbers that are all whole. rows: of each file. notes: on what
+    may be read in two ways."""
 
     kinds: list[Kind]
     rows: dict[str, int]
+    notes: list[str]
 
 
 @dataclass(frozen=True)
 class Misfit:
-    """A cell that is no number in a column of numbers, the first of them. row: counted from 0 over all files."""
+    """A cell that is not of its column's kind, the first of them. fitting, cells: how many are, and how many there
+    are. learnt: whether that is the kind it had in training."""
 
     place: int
-    row: int
     cell: str
-    numbers: int
+    kind: Kind
+    fitting: int
     cells: int
+    learnt: bool = False
+
+    def __str__(self) -> str:
+        if self.learnt:
+            return f"holds {self.cell!r:.60}, and the training read it as {self.kind.called}"
+        return f"holds {self.cell!r:.60}, and {self.fitting:,} of its {self.cells:,} cells are {self.kind.called}"
 
 
 def decide(
@@ -74,16 +89,19 @@ def decide(
     commas: bool,
     strict: bool,
     refuse: Callable[[Misfit], InputError],
+    styles: Mapping[str, str],
 ) -> Decided:
     """The kinds of the columns c0, c1, ... of what stands after FROM, whose rows have a `filename` too.
 
-    text: names of columns that are text whatever they hold. strict: to take a column as numbers where nearly all of
-    its cells are. Raises what `refuse` makes of a column that is numbers, and then something else.
+    text: names of columns that are text whatever they hold. strict: to take a column as what nearly all of its cells
+    are. styles: of columns that were read before, which are read so again. Raises what `refuse` makes of a column that
+    is of one kind, and then of another.
     """
     open_kinds = (*KINDS, COMMA) if commas else KINDS
     places = [place for place, name in enumerate(names) if name not in text]
+    known = {place: STYLES[styles[names[place]]] for place in places if styles.get(names[place]) in STYLES}
     guesses = _fitting(duck, f"(SELECT * FROM {cells} LIMIT {SAMPLE})", places, open_kinds)
-    chosen = {place: guesses[place] or TEXT for place in places}
+    chosen = {place: known.get(place) or guesses[place] or TEXT for place in places}
     asked = {place: kind if kind is not TEXT else NUMBER for place, kind in chosen.items()}
     asks = ", ".join(
         f"count(c{place}), count({_of(kind, place)}), {_whole(kind, place)}, approx_count_distinct(c{place})"
@@ -94,7 +112,11 @@ def decide(
     facts = {place: [row[2 + 4 * i : 6 + 4 * i] for row in found] for i, place in enumerate(asked)}
     kinds = {}
     wrong = [place for place in places if not _all_fit(facts[place])]
-    again = _fitting(duck, cells, wrong, open_kinds)
+    for place in (place for place in wrong if place in known and not strict):
+        there, fitting = (sum(part[i] for part in facts[place]) for i in (0, 1))
+        cell, _ = _first_misfit(duck, cells, place, known[place])
+        raise refuse(Misfit(place, cell, known[place], fitting, there, learnt=True))
+    counts = _counts(duck, cells, [place for place in wrong if place not in known], open_kinds)
     for place in places:
         parts = facts[place]
         if place not in wrong:
@@ -103,25 +125,58 @@ def decide(
             if not any(part[0] for part in parts):
                 kinds[place] = TEXT  # empty cells alone
         else:
-            kinds[place] = again[place] or _mixed(duck, cells, place, asked[place], parts, strict, refuse)
-    return Decided([kinds.get(place, TEXT) for place in range(len(names))], rows)
+            kinds[place] = known.get(place) or _mixed(
+                duck, cells, place, asked[place], counts[place], parts, strict, refuse
+            )
+    open_dates = [place for place, kind in kinds.items() if kind.style == MONTH_FIRST and place not in known]
+    notes = [
+        f"{names[place]} is read as month/day/year, and may be day/month/year; if it is, write it as 2024-12-31"
+        for place, found in _counts(duck, cells, open_dates, (STYLES[DAY_FIRST],)).items()
+        if found.there == found.fits[STYLES[DAY_FIRST]]
+    ]
+    return Decided([kinds.get(place, TEXT) for place in range(len(names))], rows, notes)
 
 
-def _fitting(duck: Duck, cells: str, places: list[int], kinds: tuple[Kind, ...]) -> Mapping[int, Kind | None]:
-    """The first kind that all cells of a column are of; a column of empty cells is of the first."""
+@dataclass(frozen=True)
+class Counts:
+    """How many cells of a column there are, and how many are of each kind."""
+
+    there: int
+    fits: dict[Kind, int]
+
+
+def _counts(duck: Duck, cells: str, places: list[int], kinds: tuple[Kind, ...]) -> dict[int, Counts]:
     if not places:
         return {}
     asks = ", ".join(
         f"count(c{place}), {', '.join(f'count({_of(kind, place)})' for kind in kinds)}" for place in places
     )
     counts, width = duck.row(f"SELECT {asks} FROM {cells}"), 1 + len(kinds)
-    found = {}
-    for i, place in enumerate(places):
-        there, *fits = counts[i * width : (i + 1) * width]
-        found[place] = next((kind for kind, many in zip(kinds, fits, strict=True) if there and many == there), None)
-        if not there:
-            found[place] = NUMBER
-    return found
+    parts = (counts[i * width : (i + 1) * width] for i in range(len(places)))
+    return {
+        place: Counts(there, dict(zip(kinds, fits, strict=True)))
+        for place, (there, *fits) in zip(places, parts, strict=True)
+    }
+
+
+def _fitting(duck: Duck, cells: str, places: list[int], kinds: tuple[Kind, ...]) -> Mapping[int, Kind | None]:
+    """The first kind that all cells of a column are of; a column of empty cells is of numbers."""
+    found = _counts(duck, cells, places, kinds)
+    return {place: _first(counts) if counts.there else NUMBER for place, counts in found.items()}
+
+
+def _first(counts: Counts) -> Kind | None:
+    return next((kind for kind, many in counts.fits.items() if many == counts.there), None)
+
+
+def _first_misfit(duck: Duck, cells: str, place: int, kind: Kind) -> tuple[str, int]:
+    """(the first cell that is not of that kind, how many cells come before it)."""
+    cell, before = duck.row(
+        f"""SELECT arg_min(cell, nth), min(before) FROM
+        (SELECT row_number() OVER () AS nth, count(c{place}) OVER (ROWS UNBOUNDED PRECEDING) AS before, c{place} AS cell
+        FROM {cells}) WHERE cell IS NOT NULL AND {kind.value.format(c="cell")} IS NULL"""
+    )
+    return cell, before - 1
 
 
 def _of(kind: Kind, place: int) -> str:
@@ -144,32 +199,33 @@ def _mixed(
     cells: str,
     place: int,
     asked: Kind,
+    counts: Counts,
     parts: list[Any],
     strict: bool,
     refuse: Callable[[Misfit], InputError],
 ) -> Kind:
-    """What a column is of which some cells are numbers and some are not."""
-    if asked is not NUMBER:
+    """What a column is of which not all cells are as `asked`. parts: of each file, its cells, and those that are."""
+    if kind := _first(counts):
+        return kind
+    there, kind = counts.there, max(counts.fits, key=lambda kind: counts.fits[kind])
+    fitting, different = counts.fits[kind], max(part[3] for part in parts)
+    if not fitting or there < FEW_CELLS:
         return TEXT
-    there, numbers = (sum(part[i] for part in parts) for i in (0, 1))
-    different = max(part[3] for part in parts)
-    if not numbers or there < FEW_CELLS:
-        return TEXT
-    if strict and numbers >= NEARLY * there:
-        return NUMBER
-    whole_file = any(part[0] and part[0] == part[1] for part in parts)  # ... of numbers, beside one that is not
-    row, cell, before = duck.row(
-        f"""SELECT min(nth), arg_min(cell, nth), min(before) FROM
-        (SELECT row_number() OVER () AS nth, count(c{place}) OVER (ROWS UNBOUNDED PRECEDING) AS before, c{place} AS cell
-        FROM {cells}) WHERE cell IS NOT NULL AND {NUMBER.value.format(c="cell")} IS NULL"""
-    )
-    changes = numbers >= NEARLY * there or before - 1 >= max(FEW_CELLS, there / 2)
-    if whole_file or (changes and different > FEW_VALUES):
-        raise refuse(Misfit(place, row - 1, cell, numbers, there))
+    nearly = fitting >= (MOSTLY if kind is BOOLEAN else NEARLY) * there or there - fitting == 1
+    if strict and nearly:
+        return kind
+    cell, before = _first_misfit(duck, cells, place, kind)
+    whole_file = kind is asked and any(part[0] and part[0] == part[1] for part in parts)  # ... and not of another
+    changes = nearly or (kind is not BOOLEAN and before >= max(FEW_CELLS, there / 2))
+    codes = kind.kind == "number" and different <= FEW_VALUES
+    if whole_file or (changes and not codes):
+        raise refuse(Misfit(place, cell, kind, fitting, there))
     return TEXT
 
 
-def way_out(name: str, data: Data) -> str:
-    """What to do about a column that is not of one kind."""
+def way_out(name: str, data: Data, learnt: bool = False) -> str:
+    """What to do about a column that is not of one kind. learnt: where a model has learnt which."""
     skip = "" if data.skip_bad_rows else "skip such rows with --skip-bad-rows, "
+    if learnt:
+        return f"correct the cell, leave it empty, or {skip.removesuffix(', ')}"
     return f"correct the cell or leave it empty, {skip}or take the column as text with --text {shlex.quote(name)}"

@@ -12,6 +12,7 @@ import re
 import zlib
 from collections import Counter
 from collections.abc import Generator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -69,13 +70,8 @@ def _surveyed(duck: Duck, files: Files, shape: Shape, data: Data) -> Source:
         ragged = _rejects(duck, files, "survey")
         if ragged.count and not data.skip_bad_rows:
             return InputError(ragged.first[0].reason)
-        typed = _reading(files, shape, {misfit.place}, "misfits")
-        duck.rows(f"SELECT count(c{misfit.place}) FROM {typed}")
-        where = _rejects(duck, files, "misfits", "CAST").first[0].where
-        return InputError(
-            f"{where}: column {name!r} holds {misfit.cell!r:.60}, and {misfit.numbers:,} of its {misfit.cells:,} cells "
-            f"are numbers; {way_out(name, data)}"
-        )
+        where = _where(files, shape, misfit.place, misfit.cell)
+        return InputError(f"{where}: column {name!r} {misfit}; {way_out(name, data, misfit.learnt)}")
 
     cells = _reading(files, shape, set(), "survey")
     decided = decide(
@@ -86,6 +82,7 @@ def _surveyed(duck: Duck, files: Files, shape: Shape, data: Data) -> Source:
         commas=shape.delimiter == ";",
         strict=data.skip_bad_rows,
         refuse=refuse,
+        styles=data.styles,
     )
     rejects = _rejects(duck, files, "survey")
     if rejects.count and not data.skip_bad_rows:
@@ -101,8 +98,9 @@ def _surveyed(duck: Duck, files: Files, shape: Shape, data: Data) -> Source:
     notes: list[str] = []
     where = ""
     if data.skip_bad_rows:
-        numbers = [(i, value) for i, value in enumerate(values) if decided.kinds[i].kind == "number"]
-        where = " WHERE " * bool(numbers) + " AND ".join(f"(c{i} IS NULL OR isfinite({v}))" for i, v in numbers)
+        tests = {"number": "isfinite({})", "time": "({}) IS NOT NULL", "boolean": "({}) IS NOT NULL"}
+        some = [(i, tests[kind.kind].format(values[i])) for i, kind in enumerate(decided.kinds) if kind.kind in tests]
+        where = " WHERE " * bool(some) + " AND ".join(f"(c{i} IS NULL OR {test})" for i, test in some)
         asks = ", ".join(f"count({value})" for value in values)
         counts = duck.rows(f"SELECT filename, count(*), {asks} FROM {typed}{where} GROUP BY filename")
         given = sum(decided.rows.values()) + rejects.count
@@ -125,7 +123,8 @@ def _surveyed(duck: Duck, files: Files, shape: Shape, data: Data) -> Source:
         partial(_batches, duck, select, files.name),
         duck.close,
         spelled,
-        notes,
+        [*decided.notes, *notes],
+        {name: kind.style for name, kind in kinds.items() if kind.style},
     )
 
 
@@ -164,6 +163,8 @@ def _reading(files: Files, shape: Shape, numbers: set[int], rejects: str) -> str
         "rejects_table": quoted(f"{rejects}_errors"),
         "rejects_scan": quoted(f"{rejects}_scans"),
     }
+    if shape.mixed:  # where DuckDB took \r\n for the end of each, it would lose the character after a \r alone
+        options["new_line"] = quoted("\\n")
     return f"read_csv({paths_in(files.paths)}, {', '.join(f'{name}={value}' for name, value in options.items())})"
 
 
@@ -274,7 +275,8 @@ def _header(path: Path) -> Shape:
         raise InputError(f"{str(path)!r} can't be read as UTF-8 text: {error}") from None
     if any("\ufffd" in name for name in names):
         raise InputError(f"{path}, line {1 + blank}: the header can't be read as UTF-8 text; save the file as UTF-8")
-    mixed = len(set(LINE_END.findall(_bare(start[:-1])))) > 1  # a \r at the very end may be half of one
+    ends = LINE_END.findall(_bare(start.removesuffix("\r")))  # of which the last may be half of one
+    mixed = len(set(ends)) > 1
     return Shape(delimiter, [name.strip() or f"column {i + 1}" for i, name in enumerate(names)], blank, mixed)
 
 
@@ -292,8 +294,12 @@ def _bare(text: str) -> str:
 
 def _check_widths(path: Path, shape: Shape) -> None:
     """Raise InputError for a row of more or fewer cells than the header, where lines end in different ways: DuckDB then
-    cuts such rows to size, or leaves them out, without a word."""
+    cuts such rows to size, or leaves them out, without a word; and for a table of one column."""
     line, width = 1, len(shape.names)
+    if width == 1:  # in which DuckDB takes the second half of an end for an empty cell
+        raise InputError(
+            f"{path}: its lines end in different ways, which a table of one column can't have; save it with one of them"
+        )
     try:
         with _open(path) as file:
             rows = csv.reader(file, delimiter=shape.delimiter, strict=True)
@@ -305,6 +311,19 @@ def _check_widths(path: Path, shape: Shape) -> None:
         raise InputError(f"{path}, line {line}: {error}; is a quote left open?") from None
     except (gzip.BadGzipFile, zlib.error, EOFError) as error:
         raise InputError(f"{str(path)!r} can't be read as UTF-8 text: {error}") from None
+
+
+def _where(files: Files, shape: Shape, place: int, cell: str) -> str:
+    """The file and the line of the first row that holds this cell in that place; the files, where none is found."""
+    for path in files.paths:
+        with _open(path) as file, suppress(csv.Error):
+            line = 1
+            rows = csv.reader(file, delimiter=shape.delimiter)
+            for cells in rows:
+                if line > 1 and len(cells) > place and cells[place] == cell:
+                    return f"{path}, line {line}"
+                line = rows.line_num + 1
+    return files.name
 
 
 def _delimiter(header: str) -> str:

@@ -9,6 +9,8 @@ import glob
 import os
 import re
 import tempfile
+import threading
+import time
 from collections.abc import Collection, Generator, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -16,9 +18,11 @@ from typing import Any
 
 from handgrad.cli.faults import InputError
 from handgrad.cli.memory import available
+from handgrad.training.streams.tables import ctrl_c
 
 LEAST_MEMORY, MOST_MEMORY = 200_000_000, 2_000_000_000  # bytes that DuckDB may take, of those there are a quarter
 MOST_THREADS = 4
+PATIENCE = 2.0  # seconds that are given to a query to end in
 MOST_SAID = 500  # characters of DuckDB's messages, which may quote cells of any length
 SQL_KINDS = {
     "boolean": ("BOOLEAN",),
@@ -34,7 +38,7 @@ class Duck:
     """A connection. paths: the files it may read; None for all of this machine's, as a user's own SELECT may."""
 
     def __init__(self, paths: Iterable[Path] | None, attached: Path | None = None, threads: int | None = None):
-        self._attached = attached is not None
+        self._attached, self._reading = attached is not None, dict[Any, int]()  # by cursor the thread that reads
         with ExitStack() as undo:
             self._connection = self._connected(undo, paths, attached, threads)
             self._undo = undo.pop_all()
@@ -57,6 +61,7 @@ class Duck:
         }
         connection = undo.enter_context(duckdb.connect(":memory:", config=config))
         connection.execute("SET GLOBAL TimeZone = 'UTC'")
+        connection.execute("SET enable_progress_bar = false")  # it would be among what is printed
         if attached is not None:
             connection.execute(f"ATTACH {quoted(str(attached))} AS given (READ_ONLY)")
             connection.execute("USE given")
@@ -69,12 +74,20 @@ class Duck:
         return connection
 
     def close(self) -> None:
-        """Close it, and remove what it has spilled."""
+        """Close it, and remove what it has spilled. A query that another thread waits for is cut off."""
+        until = time.monotonic() + PATIENCE
+        while others := [cursor for cursor, thread in [*self._reading.items()] if thread != threading.get_ident()]:
+            for cursor in others:
+                cursor.interrupt()
+            if time.monotonic() > until:
+                break
+            time.sleep(0.01)  # Python must not end while DuckDB has the thread
         self._undo.close()
 
     def rows(self, sql: str) -> list[tuple[Any, ...]]:
         """All rows of a query."""
-        return self._connection.execute(sql).fetchall()
+        with ctrl_c():
+            return self._connection.execute(sql).fetchall()
 
     def row(self, sql: str) -> tuple[Any, ...]:
         """The one row of a query."""
@@ -87,16 +100,20 @@ class Duck:
     def batches(self, sql: str, most: int) -> Generator[Any]:
         """The rows of a query in record batches, in the order of the source. In any thread; another may read too."""
         with self._connection.cursor() as cursor:
-            if self._attached:
-                cursor.execute("USE given")  # which each cursor has to be told
-            relation = cursor.sql(sql)
-            read = getattr(relation, "to_arrow_reader", None) or relation.fetch_arrow_reader  # before DuckDB 2
+            self._reading[cursor] = threading.get_ident()
             try:
-                yield from read(most)
+                if self._attached:
+                    cursor.execute("USE given")  # which each cursor has to be told
+                relation = cursor.sql(sql)
+                read = getattr(relation, "to_arrow_reader", None) or relation.fetch_arrow_reader  # before DuckDB 2
+                with ctrl_c():
+                    yield from read(most)
             except OSError as error:  # Arrow's, of whatever DuckDB met on the way; the system's own have a number
                 if error.errno is not None:
                     raise
                 raise InputError(first_line(error)) from None
+            finally:
+                del self._reading[cursor]
 
 
 @contextmanager

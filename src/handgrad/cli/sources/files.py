@@ -5,8 +5,10 @@ from __future__ import annotations
 import glob
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from handgrad.cli.faults import InputError, did_you_mean, listed
+from handgrad.training.streams.files import digest_of
 
 READERS = {
     ".csv": "csv",
@@ -44,6 +46,15 @@ class Files:
                 raise InputError(f"{str(path)!r} is gone: it was there when the reading began")
             if _stamp(path) != stamp:
                 raise InputError(f"{str(path)!r} has changed since the reading began; begin again")
+
+    def facts(self) -> dict[str, Any]:
+        """What tells them from others, for a run's config: how many there are, when they were last written to, in ns,
+        and a digest of their sizes, beginnings and ends."""
+        return {
+            "count": len(self.paths),
+            "written": max((written for _, written in self.stamps), default=0),
+            "digest": digest_of(self.paths),
+        }
 
 
 NOWHERE = Files("", "", (), ())

@@ -27,6 +27,8 @@ from handgrad.cli.tables import Origin
 ALLOWED = (sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_FUNCTION, sqlite3.SQLITE_RECURSIVE)
 SELECT = re.compile(r"\s*(select|with|values)\b", re.IGNORECASE)
 COMMENT = re.compile(r"""('[^']*'|"[^"]*"|`[^`]*`|\[[^\]]*\])|--[^\n]*|/\*.*?(?:\*/|\Z)""", re.DOTALL)  # or quoted
+VIRTUAL = "a virtual table, which is not read; copy its rows into a plain one: CREATE TABLE ... AS SELECT"
+SHADOWS = ("content", "data", "idx", "docsize", "config", "segments", "segdir", "stat", "node", "parent", "rowid")
 INFINITE = "(9e999, -9e999)"
 ASKED = 250  # columns at once: SQLite gives at most 2000 values
 STORED = ("integer", "real", "text", "blob")  # as SQLite's typeof calls them
@@ -44,10 +46,7 @@ def open_sqlite(files: Files, data: Data) -> Source:
     path = files.paths[0]
     with _connected(path) as connection:
         if data.sql is None:
-            found = connection.execute(
-                "SELECT name FROM sqlite_master WHERE type IN ('table', 'view') AND name NOT GLOB 'sqlite_*' ORDER BY 1"
-            )
-            name = table_of(path, [row[0] for row in found], data.table)
+            name = table_of(path, _tables(connection, path, data.table), data.table)
             source, name = identifier(name), f"{path.name}, table {name}"
         else:
             sql = COMMENT.sub(lambda part: part[1] or " ", data.sql)
@@ -69,6 +68,22 @@ def open_sqlite(files: Files, data: Data) -> Source:
     return Source(name, kinds, origin, files, batches, notes=notes)
 
 
+def _tables(connection: sqlite3.Connection, path: Path, wanted: str | None) -> list[str]:
+    """The names of the tables and views. Raises InputError where `wanted` is a virtual table: reading it would run a
+    module of SQLite's on whatever the file holds.
+    """
+    found = connection.execute(
+        "SELECT name, sql LIKE 'CREATE VIRTUAL%' FROM sqlite_master WHERE type IN ('table', 'view') AND name NOT GLOB "
+        "'sqlite_*' ORDER BY 1"
+    ).fetchall()
+    virtual = [name for name, is_virtual in found if is_virtual]
+    own = {f"{name}_{part}" for name in virtual for part in SHADOWS}  # where such a table keeps its rows
+    names = [name for name, is_virtual in found if not is_virtual and name not in own]
+    if wanted in virtual or (virtual and not names):
+        raise InputError(f"{str(path)!r}: {wanted or virtual[0]!r:.60} is {VIRTUAL}")
+    return names
+
+
 def _only_read(action: int, *_: Any) -> int:
     return sqlite3.SQLITE_OK if action in ALLOWED else sqlite3.SQLITE_DENY
 
@@ -79,9 +94,11 @@ def _connected(path: Path) -> Iterator[sqlite3.Connection]:
     try:
         with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as connection:
             yield connection
-    except sqlite3.Error as error:
+    except (sqlite3.Error, UnicodeDecodeError) as error:  # the latter of a message that quotes a damaged file
         denied = "not authorized" in str(error) or "prohibited" in str(error)
         said = "it does more than to SELECT, which is all that is run" if denied else str(error)
+        if "vtable constructor failed" in said:  # for which it would have to do more
+            said = f"it needs {VIRTUAL}"
         raise InputError(f"{str(path)!r} can't be read as SQLite: {said}") from None
 
 

@@ -11,6 +11,7 @@ from typing import Any
 from handgrad.cli.data import Data
 from handgrad.cli.faults import InputError, did_you_mean, listed
 from handgrad.cli.sources.base import Source
+from handgrad.cli.sources.cells import ISO
 from handgrad.cli.sources.delimited import check_same_columns, skipped
 from handgrad.cli.sources.duck import (
     Duck,
@@ -107,8 +108,9 @@ def _selected(duck: Duck, sql: str, files: Files, data: Data) -> Source:
     return source_of(duck, "the SELECT", bare(sql), files, data, "a table")
 
 
-def source_of(duck: Duck, name: str, source: str, files: Files, data: Data, what: str) -> Source:
-    """The rows of what stands after FROM. what: for an error, "parquet" or "json"."""
+def source_of(duck: Duck, name: str, source: str, files: Files, data: Data, what: str, dated: bool = False) -> Source:
+    """The rows of what stands after FROM. what: for an error, "parquet" or "json". dated: whether text that says times
+    as ISO 8601 in all cells is times."""
     failure = f"{name!r} can't be read as {what}" if files.paths else f"{name} can't be run"
     if name == "the SELECT":
         failure = "the SELECT can't be run"
@@ -121,6 +123,10 @@ def source_of(duck: Duck, name: str, source: str, files: Files, data: Data, what
         values = {column: expression(column, kind) for column, kind in fields}
         for column in (column for column, kind in fields if kind == "JSON"):
             kinds[column], values[column] = of_one_type(duck, source, name, column, data)
+        if dated:
+            texts = [column for column in kinds if kinds[column] == "text" and column not in data.text]
+            for column in _times(duck, source, texts):
+                kinds[column], values[column] = "time", ISO.value.format(c=identifier(column))
         where, notes = "", list[str]()
         if data.skip_bad_rows:
             where, notes = _finite(duck, source, kinds, values)
@@ -159,6 +165,16 @@ def _finite(duck: Duck, source: str, kinds: dict[str, str], values: dict[str, st
     where = f" WHERE {' AND '.join(tests)}"
     read, kept = duck.row(f"SELECT count(*), count(*) FILTER ({where.removeprefix(' ')}) FROM {source}")
     return where, skipped(read - kept, read, ["a number in them is not finite"])
+
+
+def _times(duck: Duck, source: str, texts: list[str]) -> list[str]:
+    """The columns of text of which each cell says a time."""
+    if not texts:
+        return []
+    asks = (f"count({cell}), count({ISO.value.format(c=cell)})" for cell in map(identifier, texts))
+    counts = duck.row(f"SELECT {', '.join(asks)} FROM {source}")
+    found = zip(texts, counts[::2], counts[1::2], strict=True)
+    return [column for column, there, times in found if there and there == times]
 
 
 def _parquet_fields(duck: Duck, path: Path) -> Fields:

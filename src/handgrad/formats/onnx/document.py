@@ -7,6 +7,8 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ from handgrad.formats.errors import FormatError
 from handgrad.formats.extras import extra
 
 LARGEST = 2**31 - 1  # bytes, which protobuf reads at most
+PIECE = 2**20  # bytes
 MOST_NODES = 5_000
 MOST_AXES = 8
 OLDEST = 7  # operator set from which Gemm and arithmetic broadcast as they do now
@@ -93,7 +96,10 @@ def _read(path: Path) -> bytes:
         size = os.fstat(file.fileno()).st_size
         if size > LARGEST:
             raise FormatError(f"an ONNX file has at most {LARGEST} bytes, got {size}")
-        return file.read(LARGEST)
+        if size:
+            return file.read(size)  # not LARGEST, for which Python takes room at once
+        parts = iter(partial(file.read, PIECE), b"")  # of a pipe
+        return b"".join(islice(parts, LARGEST // PIECE))
 
 
 def _document(onnx: Any, model: Any, size: int) -> Document:

@@ -12,7 +12,7 @@ from handgrad.errors import DTypeError
 from handgrad.formats.atomic import check_place, replacing
 from handgrad.formats.errors import FormatError
 from handgrad.formats.onnx.estimators import emit_estimator, emit_steps
-from handgrad.formats.onnx.layers import emit, sample_shape
+from handgrad.formats.onnx.layers import CONTAINERS, EMITTERS, emit, sample_shape, unknown
 from handgrad.formats.onnx.writer import Writer
 from handgrad.formats.packing import packed
 from handgrad.layers.base import Layer
@@ -71,6 +71,8 @@ def _emit_model(
 ) -> None:
     taken = sample_shape(model) if shape is None else tuple(shape)
     if taken is None:
+        if type(model) not in (*EMITTERS, *CONTAINERS):
+            raise unknown(model)
         raise FormatError("the model does not say what shape its samples have; give shape=, such as shape=(28, 28)")
     for name, array in packed(model, params).items():
         write.parameter(name, array.astype(write.dtype))

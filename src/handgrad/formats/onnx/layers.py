@@ -36,9 +36,14 @@ def emit(write: Writer, layer: Layer, own: Names, x: str, shape: Shape) -> tuple
         return write("Add", x, y), shape
     emitter = EMITTERS.get(type(layer))
     if emitter is None or out is None:
-        known = ", ".join(kind.__name__ for kind in (*EMITTERS, Sequential, Residual))
-        raise FormatError(f"to_onnx has no operator for {type(layer).__name__}; it knows {known}")
+        raise unknown(layer)
     return emitter(write, layer, own, x, shape), out
+
+
+def unknown(layer: Layer) -> FormatError:
+    """The error on a layer that has no nodes."""
+    known = ", ".join(kind.__name__ for kind in (*EMITTERS, *CONTAINERS))
+    return FormatError(f"to_onnx has no operator for {type(layer).__name__}; it knows {known}")
 
 
 def sample_shape(layer: Layer) -> Shape | None:
@@ -135,3 +140,4 @@ EMITTERS: dict[type[Layer], Emit] = {
     layers.GELU: lambda write, layer, own, x, shape: write("Gelu", x, approximate=layer.approximate),
     layers.Softmax: _softmax,
 }
+CONTAINERS = (Sequential, Residual)

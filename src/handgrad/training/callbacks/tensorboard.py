@@ -29,7 +29,8 @@ class TensorBoard(Log):
     many epochs; 0 for the end alone.
 
     What the folder holds of the first epoch that is told of, and of later ones, is hidden from then on: a training that
-    is resumed goes on with its own curves, each point once. A full disk ends the log, with a LogWarning, and not the
+    is resumed goes on with its own curves, each point once, and another one that is given the same folder takes their
+    place. A full disk ends the log, with a LogWarning, and not the
     training. Needs `pip install 'handgrad[tensorboard]'`.
     """
 
@@ -41,10 +42,10 @@ class TensorBoard(Log):
         parts = ("event_file_writer", "summary", "proto.event_pb2")
         self._events, self._summary, self._event = (import_module(f"tensorboardX.{part}") for part in parts)
         self._writer: Any = None
-        self._epoch = 0
+        self._epoch, self._begun = 0, False
 
     def __call__(self, end: EpochEnd) -> None:
-        first, self._epoch = not self._epoch, end.row["epoch"]
+        first, self._epoch, self._begun = not self._begun, end.row["epoch"], True
         if first:
             self.attempt(self._hide)
         self.attempt(self.scores, numbers(end.row))
@@ -53,9 +54,9 @@ class TensorBoard(Log):
 
     def end(self, result: Result) -> None:
         """`fit` has ended: the histograms of the parameters it returns."""
-        if self._epoch:  # else nothing was trained
+        if self._begun:  # else nothing was trained
             self.attempt(self._parameters, result.params)
-        self._epoch = len(result.history)
+        self._epoch, self._begun = len(result.history), False
 
     def scores(self, values: Mapping[str, float]) -> None:
         """A point of each curve, at the last epoch."""

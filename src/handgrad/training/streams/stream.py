@@ -12,6 +12,7 @@ from array_api_compat import is_array_api_obj
 
 import handgrad.checks as checks
 from handgrad.errors import DTypeError, StreamError, ValueRangeError
+from handgrad.training.streams.files import digest_of
 from handgrad.training.streams.tables import Table, is_table
 
 UNITS = {"kB": 1e3, "MB": 1e6, "GB": 1e9}
@@ -106,6 +107,11 @@ class Stream:
     def files(self) -> list[int]:
         """The sizes in bytes of those of this machine that it is read from, once any was."""
         return [size for size, _ in self.table.seen.values()] if self.table is not None else []
+
+    @property
+    def content(self) -> str:
+        """What tells these files from others of their sizes; nothing where there are none."""
+        return digest_of(self.table.seen) if self.table is not None and self.table.seen else ""
 
     def count(self) -> int | None:
         """How many rows it has, where that is known."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,6 +18,7 @@ Print = dict[str, tuple[int, int]]  # of files: their size, and when they were w
 
 BLOCK = 65536  # rows of a block, which is two of DuckDB's
 READ = 2**20  # bytes of a column that are read at once
+MOST = np.iinfo(np.int64).max
 TILE = 2048  # rows whose columns are turned at a time: they, and what they become, stay in the core's own cache
 
 
@@ -31,6 +33,17 @@ def _is_dataset(source: Any) -> bool:
 
 def _is_relation(source: Any) -> bool:
     return hasattr(source, "to_arrow_reader") or hasattr(source, "fetch_arrow_reader")
+
+
+@contextmanager
+def ctrl_c() -> Iterator[None]:
+    """Call it what it is, where DuckDB takes it for an error of a query."""
+    try:
+        yield
+    except RuntimeError as error:
+        if str(error) == "Query interrupted":
+            raise KeyboardInterrupt from None
+        raise
 
 
 @dataclass
@@ -62,7 +75,8 @@ class Table:
         if _is_dataset(source):
             return int(source.count_rows())
         if _is_relation(source):
-            return int(source.count("*").fetchall()[0][0])
+            with ctrl_c():
+                return int(source.count("*").fetchall()[0][0])
         return len(source) if hasattr(source, "__len__") else None
 
     def columns(self, names: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -93,6 +107,10 @@ class Table:
         Raises DTypeError for a column that holds no numbers, ValueRangeError for a null, StreamError for a file that
         was written to meanwhile; whatever its own library raises for what cannot be read comes through.
         """
+        with ctrl_c():
+            yield from self._blocks()
+
+    def _blocks(self) -> Iterator[Block]:
         source = self.now
         reader = _reader(source, self._wanted(source), self.seen)
         try:
@@ -113,15 +131,16 @@ class Table:
     def weights(self) -> Iterator[np.ndarray]:
         """The column of weights, block by block."""
         assert self.weight is not None
-        reader = _reader(self.now, (self.weight,), self.seen)
-        try:
-            by_name("weight", self.weight, {name: name for name in reader.names})
-            first = 0
-            for batch in reader.batches():
-                yield _Columns(batch, first).of(self.weight)
-                first += batch.num_rows
-        finally:
-            reader.close()
+        with ctrl_c():
+            reader = _reader(self.now, (self.weight,), self.seen)
+            try:
+                by_name("weight", self.weight, {name: name for name in reader.names})
+                first = 0
+                for batch in reader.batches():
+                    yield _Columns(batch, first).of(self.weight)
+                    first += batch.num_rows
+            finally:
+                reader.close()
 
     def _wanted(self, source: Any) -> tuple[str, ...] | None:
         """The columns to read, None for all: where not all features are wanted, and the table can leave some out."""
@@ -232,9 +251,10 @@ class _Columns:
         self._places = {name: i for i, name in enumerate(batch.schema.names)}
 
     def of(self, name: str) -> np.ndarray:
-        """A column: integers and booleans as int64, the rest as float64, or float32 where that holds it."""
+        """A column: integers and booleans as int64, the rest as float64, or float32 where that holds it. Of integers
+        some may be beyond int64."""
         column = self._numbers(name, True)
-        if column.dtype.kind in "iub":
+        if column.dtype.kind in "iub" and not (column.dtype == np.uint64 and (column > MOST).any()):
             return column.astype(np.int64)
         return column.astype(np.result_type(column.dtype, np.float32), copy=False)
 
