@@ -6,16 +6,20 @@ import os
 import secrets
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
 import time
-from contextlib import contextmanager, suppress
+from contextlib import suppress
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 BIN = Path(sys.executable).parent
 PORT = 6379
 TESTS = Path(__file__).resolve().parents[1]
+NODE = ["--object-store-memory=100000000", "--disable-usage-stats", "--include-log-monitor=false"]
 # Ray's processes start in a tenth of the time without a grammar that jsonschema would load, if it is there
 QUICK = 'raise ImportError("left out: it takes seconds to load, and Ray has no use for it")\n'
 
@@ -33,10 +37,11 @@ def possible() -> str:
 
 
 def environment(folder: Path) -> dict[str, str]:
-    """For Ray's processes: nothing is sent anywhere, a token of their own, a quick start."""
+    """For Ray's processes: nothing is sent anywhere, a token of their own, a quick start, and patience."""
     quick = folder / "quick"
-    quick.mkdir(exist_ok=True)
-    (quick / "rfc3987_syntax.py").write_text(QUICK)
+    if not quick.exists():
+        quick.mkdir()
+        (quick / "rfc3987_syntax.py").write_text(QUICK)
     token = folder / "token"
     if not token.exists():
         token.write_text(secrets.token_hex(32))
@@ -49,20 +54,61 @@ def environment(folder: Path) -> dict[str, str]:
         "RAY_AUTH_TOKEN_PATH": str(token),
         "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
         "RAY_worker_niceness": "0",  # 15 by default: on a busy machine next to nothing
+        "RAY_memory_monitor_refresh_ms": "0",  # it would kill workers where other programs have taken the memory
+        "RAY_worker_register_timeout_seconds": "300",
+        "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "300",
+        "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",
+        "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",  # a process less for each training
+        "RAY_TRAIN_METRICS_ENABLED": "0",
     }
 
 
-class Hosts:
-    """Two of them, with `cpus` processors each in Ray's eyes. Their addresses are 10.x.y.1 and .2."""
+def head_options(port: int, folder: str) -> list[str]:
+    """Of `ray start`, for a small cluster's first node."""
+    options = ["--head", f"--port={port}", f"--temp-dir={folder}", "--include-dashboard=false", "--no-monitor"]
+    return [*options, f"--ray-client-server-port={free_port()}", *NODE]
 
-    def __init__(self, folder: Path, cpus: int):
+
+def free_port() -> int:
+    """A port that nobody listens at."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        return free.getsockname()[1]
+
+
+@dataclass(frozen=True)
+class Hosts:
+    """Two of them, with `cpus` processors each in Ray's eyes.
+
+    folder: of the tests. short: Ray's own. names: of the namespaces. addresses: 10.x.y.1 and .2.
+    """
+
+    folder: str
+    short: str
+    cpus: int
+    names: list[str]
+    addresses: list[str]
+
+    @classmethod
+    def named(cls, folder: Path, cpus: int) -> Hosts:
+        """Names and addresses that no others have, of hosts that are not there yet."""
         tag = secrets.token_hex(2)
-        self.short = tempfile.mkdtemp(prefix="hg", dir="/tmp")  # a socket's path has 107 bytes at most
-        self.folder, self.cpus, self.environment = folder, cpus, environment(folder)
-        self.names = [f"hg{tag}{side}" for side in "ab"]
+        short = tempfile.mkdtemp(prefix="hg", dir="/tmp")  # a socket's path has 107 bytes at most
         net = f"10.{secrets.randbelow(200) + 20}.{secrets.randbelow(250)}"
-        self.addresses = [f"{net}.{i}" for i in (1, 2)]
-        self.address = f"{self.addresses[0]}:{PORT}"
+        return cls(str(folder), short, cpus, [f"hg{tag}{side}" for side in "ab"], [f"{net}.{i}" for i in (1, 2)])
+
+    def notes(self) -> dict[str, Any]:
+        """All of that, as plain data."""
+        return asdict(self)
+
+    @property
+    def address(self) -> str:
+        """The cluster's."""
+        return f"{self.addresses[0]}:{PORT}"
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """Of what runs there."""
+        return environment(Path(self.folder))
 
     def connect(self) -> None:
         """The namespaces, and the cable between them."""
@@ -77,10 +123,8 @@ class Hosts:
 
     def start(self, host: int, **more: str) -> None:
         """A Ray node on that host, the first being the head. more: of its environment."""
-        head = ["--head", f"--port={PORT}", "--include-dashboard=false", f"--temp-dir={self.short}"]
-        which = head if host == 0 else [f"--address={self.address}"]
+        which = head_options(PORT, self.short) if host == 0 else [f"--address={self.address}", *NODE]
         options = [f"--node-ip-address={self.addresses[host]}", f"--num-cpus={self.cpus}"]
-        options += ["--object-store-memory=100000000", "--disable-usage-stats", "--include-log-monitor=false"]
         done = self.run(host, [str(BIN / "ray"), "start", *which, *options], **more)
         assert done.returncode == 0, done.stdout + done.stderr
 
@@ -103,14 +147,18 @@ class Hosts:
         done = subprocess.run(["ip", "netns", "pids", self.names[host]], capture_output=True, text=True)
         return [int(pid) for pid in done.stdout.split()]
 
+    def lose(self, host: int) -> None:
+        """End all processes there, as where a machine loses its power."""
+        while pids := self._processes(host):
+            for pid in pids:
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            time.sleep(0.1)
+
     def end(self) -> None:
         """All processes there, and the namespaces."""
         for host, name in enumerate(self.names):
-            for _ in range(3):
-                for pid in self._processes(host):
-                    with _gone():
-                        os.kill(pid, signal.SIGKILL)
-                time.sleep(0.2)
+            self.lose(host)
             subprocess.run(["ip", "netns", "del", name], capture_output=True)
         shutil.rmtree(self.short, ignore_errors=True)
 
@@ -120,25 +168,6 @@ def _ip(*arguments: str) -> None:
 
 
 def _command(pid: int) -> bytes:
-    with _gone():
+    with suppress(ProcessLookupError, FileNotFoundError):
         return Path(f"/proc/{pid}/cmdline").read_bytes()
     return b""
-
-
-@contextmanager
-def _gone():
-    with suppress(ProcessLookupError, FileNotFoundError):
-        yield
-
-
-@contextmanager
-def two_hosts(folder: Path, cpus: int = 3):
-    """Both, with a Ray node on each."""
-    hosts = Hosts(folder, cpus)
-    try:
-        hosts.connect()
-        hosts.start(0)
-        hosts.start(1)
-        yield hosts
-    finally:
-        hosts.end()

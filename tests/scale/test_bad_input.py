@@ -1,8 +1,11 @@
 """What cannot be trained on by workers: said before the first step, and what to do about it."""
 
+import importlib.metadata
+import re
 import socket
 import sys
 import threading
+import warnings
 from importlib.util import find_spec
 
 import numpy as np
@@ -27,12 +30,11 @@ needs_ray = pytest.mark.skipif(
 
 
 @needs_ray
-@pytest.mark.parametrize("address", ["127.0.0.1:{}", "ray://127.0.0.1:{}"])
-def test_nobody_at_the_address(address):
+def test_nobody_at_the_address():
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     with pytest.raises(ClusterError, match=rf"no Ray cluster answers at .*{port}.*ray start --head"):
-        fit(MODEL, (X, Y), workers=2, address=address.format(port))
+        fit(MODEL, (X, Y), workers=2, address=f"127.0.0.1:{port}")
 
 
 @needs_ray
@@ -75,6 +77,12 @@ def test_somebody_else_at_the_address(monkeypatch, says):
 def test_an_address_that_is_none(address):
     with pytest.raises(ClusterError, match="host and port"):
         fit(MODEL, (X, Y), address=address)
+
+
+@needs_ray
+def test_an_address_of_ray_client():
+    with pytest.raises(ClusterError, match=r"Ray Client.*'10.0.0.1:6379'.*ray job submit"):
+        fit(MODEL, (X, Y), address="ray://127.0.0.1:10001")
 
 
 @pytest.mark.parametrize(
@@ -177,26 +185,48 @@ def test_blocks_that_differ():
         fitted(pa.table({"y": [1.0], "a": ["one"]}), schema)
 
 
-@needs_ray
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # within Ray
-def test_a_ray_dataset_of_text(cluster):
-    pa = pytest.importorskip("pyarrow")
+@pytest.fixture
+def connected(cluster):
+    """Ray, connected to the cluster."""
     import ray
 
     ray.init(address=cluster, log_to_driver=False, logging_level="ERROR")
-    try:
-        data = ray.data.from_arrow(pa.table({"a": [1.0, 2.0] * 32, "t": ["x", "y"] * 32, "y": [0, 1] * 32}))
-        options = {"workers": 2, "batch_size": 32}
-        with pytest.raises(DTypeError, match="column 't' of the dataset holds string"):
-            fit(MODEL, (data, "y"), **options)
-        with pytest.raises(ValueRangeError, match="target"):
-            fit(MODEL, (data, "z"), **options)
-        with pytest.raises(ValueRangeError, match="multiple of 2"):
-            fit(MODEL, (data, "y"), workers=2, batch_size=33)
-        few = ray.data.from_arrow(pa.table({"a": [1.0, 2.0, 3.0], "y": [0, 1, 0]}))
-        with pytest.raises(ShapeError, match="3 rows cannot be shared by 4 workers"):
-            fit(MODEL, (few, "y"), workers=4, batch_size=4)
-        with pytest.raises(ClusterError, match="4 processors, and the workers need 12"):
-            fit(MODEL, (X, Y), workers=6, threads=2)
-    finally:
-        ray.shutdown()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # within Ray
+        yield ray
+    ray.shutdown()
+
+
+def test_what_a_cluster_cannot_do(connected, files, monkeypatch):
+    """Each is refused before a worker starts: tables, files, and nodes that have other packages or too little room."""
+    pa = pytest.importorskip("pyarrow")
+    data = connected.data.from_arrow(pa.table({"a": [1.0, 2.0] * 32, "t": ["x", "y"] * 32, "y": [0, 1] * 32}))
+    options = {"workers": 2, "batch_size": 32}
+    with pytest.raises(DTypeError, match="column 't' of the dataset holds string"):
+        fit(MODEL, (data, "y"), **options)
+    with pytest.raises(ValueRangeError, match="target"):
+        fit(MODEL, (data, "z"), **options)
+    with pytest.raises(ValueRangeError, match="multiple of 2"):
+        fit(MODEL, (data, "y"), workers=2, batch_size=33)
+    with pytest.raises(ShapeError, match=r"2\.parquet' does not have the columns of .*0\.parquet'"):
+        fit(MODEL, (files, "a"), workers=2, batch_size=2)
+    few = connected.data.from_arrow(pa.table({"a": [1.0, 2.0, 3.0], "y": [0, 1, 0]}))
+    with pytest.raises(ShapeError, match="3 rows cannot be shared by 4 workers"):
+        fit(MODEL, (few, "y"), workers=(2, 4), batch_size=4)
+    with pytest.raises(ClusterError, match="2 processors, and the workers need 12"):
+        fit(MODEL, (X, Y), workers=6, threads=2)
+    with pytest.raises(ClusterError, match="2 processors, and the workers need 3"):
+        fit(MODEL, (X, Y), workers=(3, 4))
+    with pytest.raises(ClusterError, match=r"connected to the cluster at .* already, not to '10.0.0.1:6379'"):
+        fit(MODEL, (X, Y), address="10.0.0.1:6379")
+
+    here = importlib.metadata.version("handgrad")
+    monkeypatch.setattr("importlib.metadata.version", lambda name: "9.9")  # in this process alone
+    said = re.escape(f" has handgrad {here}, and this process has 9.9: install the same there")
+    with pytest.raises(ClusterError, match=rf"node [\d.]+{said}"):
+        fit(MODEL, (X, Y), workers=2)
+    monkeypatch.undo()
+    monkeypatch.setattr("handgrad.scale.cluster.NEEDED", ("handgrad", "a_package_that_is_not_there"))
+    said = r"node [\d.]+ lacks a_package_that_is_not_there: run pip install 'handgrad\[ray\]' there"
+    with pytest.raises(ClusterError, match=said):
+        fit(MODEL, (X, Y), workers=2)

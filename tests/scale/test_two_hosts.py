@@ -1,4 +1,5 @@
-"""Two machines, as far as the network goes: a training from Parquet, and a worker that is killed in the middle."""
+"""Two machines, as far as the network goes: a training from Parquet, a worker that is killed in the middle, and a
+machine that is lost."""
 
 import os
 import signal
@@ -8,14 +9,10 @@ import time
 import numpy as np
 import pytest
 
-from scale.hosts import possible, two_hosts
+import handgrad as hg
+from scale.table_training import IN_MEMORY, in_memory
 
 pa = pytest.importorskip("pyarrow")
-pytest.importorskip("ray", reason="workers need Ray")
-pytest.importorskip("torch", reason="workers are joined by torch.distributed")
-pytestmark = [
-    pytest.mark.skipif(bool(possible()), reason=possible() or "there is a reason"),
-]
 SECONDS = 280
 
 
@@ -44,29 +41,37 @@ def result(process, folder):
     return np.load(folder / "result.npz")
 
 
-def kill_in_the_middle(hosts, folder, process):
-    """The second host's worker, once there is a checkpoint of the second epoch or later."""
+def middle(folder, process):
+    """Wait for a checkpoint of the second epoch or later; its step."""
     until = time.monotonic() + SECONDS
     while time.monotonic() < until:
         assert process.poll() is None, process.communicate()[0]
         steps = [int(path.stem.removeprefix("step-")) for path in (folder / "checkpoints").glob("step-*.safetensors")]
         if steps and max(steps) > 60:
-            workers = hosts.workers(1)
-            assert len(workers) == 1
-            os.kill(workers[0], signal.SIGKILL)
             return max(steps)
         time.sleep(0.05)
     raise AssertionError("no checkpoint came in time")
 
 
-def test_a_killed_worker_changes_nothing(tmp_path):
+def test_a_killed_worker_changes_nothing(hosts, tmp_path):
     files = table(tmp_path)
-    with two_hosts(tmp_path) as hosts:
-        undisturbed = result(training(hosts, files, tmp_path / "whole", 0), tmp_path / "whole")
-        process = training(hosts, files, tmp_path / "cut", 0.4)
-        killed_at = kill_in_the_middle(hosts, tmp_path / "cut", process)
-        cut = result(process, tmp_path / "cut")
+    undisturbed = result(training(hosts, files, tmp_path / "whole", 0), tmp_path / "whole")
+
+    process = training(hosts, files, tmp_path / "cut", 0.4)
+    killed_at = middle(tmp_path / "cut", process)
+    (worker,) = hosts.workers(1)
+    os.kill(worker, signal.SIGKILL)
+    cut = result(process, tmp_path / "cut")
     assert 60 < killed_at < 200  # of 4 epochs of 50 steps
     assert len(cut["loss"]) == 4
     np.testing.assert_allclose(cut["flat"], undisturbed["flat"], rtol=0, atol=1e-6)
     np.testing.assert_allclose(cut["loss"], undisturbed["loss"], rtol=1e-6)
+
+    process = training(hosts, IN_MEMORY, tmp_path / "lost", 0.4)
+    middle(tmp_path / "lost", process)
+    assert [len(hosts.workers(host)) for host in (0, 1)] == [1, 1]
+    hosts.lose(1)
+    lost = result(process, tmp_path / "lost")
+    alone = in_memory(lambda *given, **options: hg.fit(*given, progress=False, **options))
+    np.testing.assert_allclose(lost["flat"], alone.params.flat, rtol=0, atol=1e-10)
+    np.testing.assert_allclose(lost["loss"], alone.history.column("loss"), rtol=1e-10)

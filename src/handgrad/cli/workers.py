@@ -50,8 +50,11 @@ def stored(ray: Any, rows: Stream) -> Any:
     disks what its memory does not hold: this process holds a block, and no worker needs the files."""
     import pyarrow as pa
 
+    from handgrad.scale.run import quiet
+
     blocks = []
     for x, y in rows.blocks():
         columns = {str(place): pa.array(column) for place, column in enumerate(x.T)}
         blocks.append(ray.put(pa.table(columns | {TARGET: pa.array(np.ravel(y))})))
-    return ray.data.from_arrow_refs(blocks)
+    with quiet():
+        return ray.data.from_arrow_refs(blocks)

@@ -66,7 +66,12 @@ def _answers(address: str) -> None:
     """Raise ClusterError where nothing listens at host:port, or something else than Ray, rather than wait for it."""
     if address == "auto":
         return
-    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if address.startswith("ray://"):
+        raise ClusterError(
+            f"address {address!r} is of Ray Client, over which no training is done; give the head node's own, such as "
+            f"'10.0.0.1:6379', from a machine that it reaches, or submit the script with `ray job submit`"
+        )
+    host, _, port = address.rpartition(":")
     if not host or not port.isdigit():
         raise ClusterError(f"address must be 'auto' or a host and port such as '10.0.0.1:6379', got {address!r}")
     try:

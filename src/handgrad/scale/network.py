@@ -9,10 +9,11 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from ray.train.torch import TorchConfig
+from ray.train.torch import TorchConfig, TorchTrainer
 from ray.train.torch.config import _TorchBackend
 
 INTERFACE = "GLOO_SOCKET_IFNAME"
+PATIENCE = 20.0  # seconds for workers to end in
 ADDRESS_OF = 0x8915  # SIOCGIFADDR, of Linux
 
 
@@ -34,6 +35,23 @@ class _OnOneNetwork(_TorchBackend):
     def on_start(self, worker_group: Any, backend_config: TorchConfig) -> None:
         worker_group.execute(take_interface)
         super().on_start(worker_group, backend_config)
+
+
+class Trainer(TorchTrainer):
+    """TorchTrainer whose `fit` is left by Ctrl-C with KeyboardInterrupt, as any other function, and not by an exit."""
+
+    _controller: Any = None
+
+    def _register_sigint_handler(self, controller: Any) -> None:
+        self._controller = controller  # instead of Ray's handler, which would end this process
+
+    def abort(self) -> None:
+        """End the workers."""
+        import ray
+
+        if self._controller is not None:
+            with suppress(ray.exceptions.RayError):  # the controller ends with them, and so does not answer
+                ray.get(self._controller.abort.remote(), timeout=PATIENCE)
 
 
 def take_interface() -> None:

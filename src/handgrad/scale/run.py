@@ -72,6 +72,7 @@ def fit(
     timeout: seconds that workers wait for each other at most, in any step, validation or start.
     options: all others of `handgrad.fit`, per_sample_clip and noise_multiplier excepted.
 
+    Ctrl-C ends the workers within seconds, and is raised as KeyboardInterrupt; checkpoints stay.
     Raises what `handgrad.fit` does, wherever it arose; and ClusterError where there is no cluster at the address, one
     of its machines lacks `handgrad[ray]` or has another version, or workers ended more often than `max_failures`.
     """
@@ -145,9 +146,8 @@ def _run(
     ray: Any, job: Job, counts: tuple[int, int], threads: int, max_failures: int, timeout: float, heard: Any
 ) -> Result:
     from ray.train import FailureConfig, RunConfig, ScalingConfig, TrainingFailedError
-    from ray.train.torch import TorchTrainer
 
-    from handgrad.scale.network import Gloo
+    from handgrad.scale.network import Gloo, Trainer
 
     (least, most), cpus = counts, float(threads)
     datasets: dict[str, Any] = {}
@@ -156,7 +156,7 @@ def _run(
         datasets = {"datasets": {"train": job.shards.dataset}, "dataset_config": in_order()}
         job.shards = job.shards.without_dataset()
     storage = tempfile.mkdtemp(prefix="handgrad-")
-    trainer = TorchTrainer(
+    trainer = Trainer(
         train,
         train_loop_config=job,
         torch_config=Gloo(timeout_s=max(1, round(timeout))),
@@ -170,6 +170,10 @@ def _run(
     try:
         with _hearing(ray, job.notes, heard):
             result = trainer.fit().return_value
+    except KeyboardInterrupt:
+        trainer.abort()
+        kept = f"the last checkpoint in {job.checkpoint!r} is kept" if job.checkpoint else "nothing is kept"
+        raise KeyboardInterrupt(f"interrupted, and the workers are ended; {kept}") from None
     except TrainingFailedError as error:
         if (noted := ray.get(job.notes.failed.remote())) is not None:
             raise noted from None
@@ -246,7 +250,7 @@ def _line(row: dict[str, Any]) -> str:
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
     """Ray says only what is wrong, and the handler of Ctrl-C is the one from before afterwards."""
-    logs = [logging.getLogger(name) for name in ("ray.train", "ray.data")]
+    logs = [logging.getLogger(name) for name in ("ray.train", "ray.data", "ray.tune")]
     levels, main = [log.level for log in logs], threading.current_thread() is threading.main_thread()
     handler = signal.getsignal(signal.SIGINT) if main else None
     for log in logs:

@@ -35,7 +35,7 @@ def tune(
     quiet: Annotated[bool, option(OUTPUT, "Print the best options alone.", "--quiet", "-q")] = False,
     debug: Debug = False,
 ) -> None:
-    """Try options of `handgrad train` on a table, the worse half stopped early each time, and keep the best.
+    """Try options of `handgrad train` on a table, the worse ones stopped early, and keep the best.
 
     Widths, depth, activation, dropout, the learning rate, the batch size and the penalty are drawn at random; a trial
     goes on as long as it is among the better ones by its validation loss (ASHA). best.json in the search's folder has
