@@ -178,3 +178,37 @@ def test_of_one_column_all_lines_end_alike(tmp_path, text):
     (tmp_path / "t.csv").write_bytes(text.encode())
     with pytest.raises(InputError, match=r"t\.csv: its lines end in different ways, which a table of one column"):
         read_table(tmp_path / "t.csv")
+
+
+def described(tmp_path, text, name="t.csv"):
+    """The days of the first column, since 1970, as they are read, and how they were written."""
+    path = tmp_path / name
+    path.write_text(text)
+    with open_source(Data(str(path))) as source:
+        return source.read().columns["d"].cells.tolist(), source.styles.get("d"), source.notes
+
+
+@pytest.mark.parametrize(
+    ("cells", "style", "days"),
+    [
+        (("31/12/24", "01/02/25", "15/03/25"), "%d/%m/%y", [20088, 20120, 20162]),
+        (("31-12-98", "01-02-00", "15-03-01"), "%d-%m-%y", [10591, 10988, 11396]),
+        (("31.12.24", "01.02.25", "15.03.25"), "%d.%m.%y", [20088, 20120, 20162]),
+        (("12/31/24", "01/02/25", "03/15/25"), "%m/%d/%y", [20088, 20090, 20162]),
+        (("31/12/2024 12:00:00", "01/02/2025 00:00:00"), "%d/%m/%Y %H:%M:%S", [20088.5, 20120]),
+    ],
+)
+def test_years_of_two_digits_and_days_first_with_a_clock(tmp_path, cells, style, days):
+    found, how, _ = described(tmp_path, "d,y\n" + "".join(f"{cell},1\n" for cell in cells * 10))
+    assert how == style
+    assert found == days * 10
+
+
+def test_a_note_where_the_month_may_be_the_day_with_a_clock(tmp_path):
+    *_, notes = described(tmp_path, "d,y\n" + "03/04/2024 10:00:00,1\n" * 30)
+    assert any("may be day/month/year" in note for note in notes)
+
+
+def test_words_are_no_dates(tmp_path):
+    with pytest.raises(InputError, match="'infinity'"):
+        described(tmp_path, "d,y\n" + "31/12/2024,1\n" * 30 + "infinity,1\n")

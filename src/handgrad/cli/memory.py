@@ -15,6 +15,7 @@ COPIES = 8
 CHECKED_COPIES = 3  # in float64, for the gradient check
 FEATURES = {"text": 20, "other": 0}  # of a column of that kind, about
 SHARE = 0.5  # of the memory available, that training on a table in memory may take
+LEAST = 128_000_000  # bytes: as much as a stream holds itself, below which nothing is saved by one
 HELD = 1.25  # what that takes at its most: the table, and encoded; and a quarter for a column, the test part, the heap
 ACTIVATIONS = 4  # of each layer: its output, the activation, the mask of dropout, the gradient
 
@@ -39,7 +40,7 @@ def held(kinds: Mapping[str, str], rows: int, bytes_of_a_row: float, dtype: str)
 def streams(wanted: int) -> bool:
     """Whether training is to read a table block by block, where in memory it would take so many bytes."""
     there = available()
-    return there is not None and wanted > there * SHARE
+    return there is not None and wanted > there * SHARE and (wanted > LEAST or wanted > there)
 
 
 def check_table(wanted: int, rows: int, source: str) -> None:

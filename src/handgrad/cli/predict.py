@@ -70,7 +70,8 @@ def to_predict(data: Data, features: Features, target: Target, styles: dict[str,
     """The data, in which what the model learnt as text is read as text, and the rest in the styles of its training."""
     text = {column.name for column in features.columns if isinstance(column, Category)}
     text |= {target.name} if isinstance(target, Classes) else set()
-    return replace(data, text=frozenset(text), styles=styles)
+    needed = {name: style for name, style in styles.items() if name != target.name}
+    return replace(data, text=frozenset(text), styles=needed)
 
 
 def _note(console: Console, note: str) -> None:

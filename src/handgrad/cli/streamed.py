@@ -85,18 +85,19 @@ def prepare_stream(source: Source, name: str, options: Plain, busy: Busy) -> Tas
     draw = _draw(source, options)
     with busy(f"learning the columns of {source.rows:,} rows") as shown:
         seen = _seen(source, name, options, draw, getattr(shown, "update", lambda text: None))
+    way = "leave out --stream" if options.stream else "give --no-stream"
     counts = dict(zip(("train", "validation", "test"), map(int, seen.counts), strict=True))
     if min(counts.values()) < 2:
         raise InputError(
             f"{source.name} has {sum(counts.values())} rows, which are too few to be streamed, each into a part of its "
-            "own: leave out --stream"
+            f"own: {way}"
         )
     task, why = task_of(seen.target)
     target: Target = (Classes if task == "classification" else Quantity).learn(seen.target)
     if isinstance(target, Classes) and len(there := target.labels_of(seen.target.trained)) < 2:
         raise InputError(
             f"the {counts['train']:,} rows to train on hold one class of {name}, {there[0]!r}, of "
-            f"{len(target.labels)}; classification needs two or more: leave out --stream, so that each part gets its "
+            f"{len(target.labels)}; classification needs two or more: {way}, so that each part gets its "
             "share of each, or give another --seed"
         )
     features, left_out = Features.of(seen.columns, source.name)

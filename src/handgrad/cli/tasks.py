@@ -101,8 +101,9 @@ def prepare(options: Options, busy: Busy = quietly) -> Task:
             task = prepare_stream(source, name, options, busy)
             undo.pop_all()
             return task
+        facts = source.files.facts()
         task = _in_memory(_whole(source, busy), source.name, name, options, busy, source.notes)
-        return replace(task, styles=source.styles, files=source.files.facts())
+        return replace(task, styles=source.styles, files=facts)
 
 
 def _streams(source: Source, options: Options) -> bool:
@@ -192,7 +193,7 @@ def check_same(task: Task, run: Path) -> list[str]:
         )
     if task.files.get("written") == files.get("written"):
         return []
-    return [f"{task.source} has been written to since the run began; its size, beginning and end are what they were"]
+    return [f"{task.source} has been written to since the run began; what is compared of it is what it was"]
 
 
 def digits() -> Table:

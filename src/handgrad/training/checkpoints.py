@@ -132,10 +132,10 @@ class Folder:
             self._write(training)
             self._whole, self._failed = True, ""
         except (OSError, MemoryError, FormatError) as error:
-            why = (error.strerror if isinstance(error, OSError) else str(error)) or "out of memory"
+            why = getattr(error, "strerror", None) or str(error) or "out of memory"
             if why != self._failed:  # a full disk is said once, not at each checkpoint
                 before = f"the last checkpoint is {self.last.name}" if self.last else "without any checkpoint"
-                where = f"{error.filename}: " if isinstance(error, OSError) else ""
+                where = f"{error.filename}: " if isinstance(error, OSError) and error.filename else ""
                 _warn(f"{where}{why}; training goes on, {before}")
             self._failed = why
 

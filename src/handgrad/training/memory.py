@@ -136,7 +136,7 @@ def _of_system() -> Iterator[int]:
 
 def _of_group(root: Path = Path("/")) -> Iterator[int]:
     """What the control groups leave (Linux, of version 1 and 2): what they hold of files, they give back when asked."""
-    with suppress(OSError):
+    with suppress(OSError, ValueError):
         for line in (root / "proc/self/cgroup").read_text().splitlines():
             _, controllers, name = line.split(":", 2)
             names = GROUP_FILES.get("memory" if "memory" in controllers.split(",") else controllers)
@@ -146,7 +146,9 @@ def _of_group(root: Path = Path("/")) -> Iterator[int]:
             for folder in (top / name.lstrip("/"), *(top / name.lstrip("/")).parents):
                 with suppress(OSError, ValueError):  # "max" where there is no limit
                     limit, taken = (int((folder / file).read_text()) for file in names[:2])
-                    facts = dict(fact.split() for fact in (folder / "memory.stat").read_text().splitlines())
+                    facts: dict[str, str] = {}
+                    with suppress(OSError, ValueError):
+                        facts = dict(fact.split() for fact in (folder / "memory.stat").read_text().splitlines())
                     yield limit - taken + sum(int(facts.get(pages, 0)) for pages in names[2:])
 
 

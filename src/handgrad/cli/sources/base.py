@@ -74,6 +74,9 @@ class Source(AbstractContextManager["Source"]):
                 tables.append(self._table(list(map(_own, batch.columns)), batch.num_rows, first))
                 first += batch.num_rows
                 del batch  # its memory goes when nothing holds a part of it
+        self.files.check_unchanged()
+        if not tables:
+            raise InputError(f"{self.name} gives no rows any more, of which it had {self.rows:,}")
         return joined(tables)
 
     def _table(self, arrays: list[Any], rows: int, first: int) -> Table:

@@ -31,7 +31,10 @@ class Kind:
 
 
 def _date(style: str) -> Kind:
-    return Kind("time", f"epoch(try_strptime({{c}}, {quoted(style)})) / 86400.0", f"times as {style}", style)
+    """DuckDB's own %Y takes 24 for the year 24, and every style the words epoch and infinity."""
+    digits = quoted(r"\d\d\d\d\b" if "%Y" in style else r"^\s*\d")
+    value = f"CASE WHEN regexp_matches({{c}}, {digits}) THEN epoch(try_strptime({{c}}, {quoted(style)})) / 86400.0 END"
+    return Kind("time", value, f"times as {style}", style)
 
 
 NUMBER = Kind("number", "TRY_CAST({c} AS DOUBLE)", "numbers", "decimal point")
@@ -43,9 +46,16 @@ COMMA = Kind(
     "decimal comma",
 )
 BOOLEAN = Kind("boolean", "CASE lower({c}) WHEN 'true' THEN true WHEN 'false' THEN false END", "true or false")
-ISO = Kind("time", "epoch(TRY_CAST({c} AS TIMESTAMPTZ)) / 86400.0", "times as 2024-12-31", "ISO 8601")
-MONTH_FIRST, DAY_FIRST = "%m/%d/%Y", "%d/%m/%Y"
-DATES = (MONTH_FIRST, DAY_FIRST, "%d.%m.%Y", "%d-%m-%Y", "%m/%d/%Y %H:%M:%S", "%d.%m.%Y %H:%M:%S")
+ISO = Kind(  # a cast alone takes 31/12/24 for a day in the year 31
+    "time",
+    r"CASE WHEN regexp_matches(CAST({c} AS VARCHAR), '^\s*\d\d\d\d[-/]') "
+    "THEN epoch(TRY_CAST({c} AS TIMESTAMPTZ)) / 86400.0 END",
+    "times as 2024-12-31",
+    "ISO 8601",
+)
+DAYS, CLOCK = ("%m/%d/%Y", "%d/%m/%Y", "%d.%m.%Y", "%d-%m-%Y"), " %H:%M:%S"
+DATES = (*DAYS, *(day.replace("%Y", "%y") for day in DAYS), *(day + CLOCK for day in DAYS[:3]))
+EITHER = {style: style.replace("%m/%d", "%d/%m") for style in DATES if style.startswith("%m/%d")}
 KINDS = (BOOLEAN, NUMBER, ISO, *map(_date, DATES))
 INTEGER = Kind("integer", "CAST(TRY_CAST({c} AS DOUBLE) AS BIGINT)", "numbers")
 TEXT = Kind("text", "{c}", "text")
@@ -128,11 +138,12 @@ def decide(
             kinds[place] = known.get(place) or _mixed(
                 duck, cells, place, asked[place], counts[place], parts, strict, refuse
             )
-    open_dates = [place for place, kind in kinds.items() if kind.style == MONTH_FIRST and place not in known]
+    either = {place: EITHER[kind.style or ""] for place, kind in kinds.items() if kind.style in EITHER}
+    days_first = tuple(STYLES[style] for style in EITHER.values())
     notes = [
         f"{names[place]} is read as month/day/year, and may be day/month/year; if it is, write it as 2024-12-31"
-        for place, found in _counts(duck, cells, open_dates, (STYLES[DAY_FIRST],)).items()
-        if found.there == found.fits[STYLES[DAY_FIRST]]
+        for place, found in _counts(duck, cells, [*either.keys() - known.keys()], days_first).items()
+        if found.there == found.fits[STYLES[either[place]]]
     ]
     return Decided([kinds.get(place, TEXT) for place in range(len(names))], rows, notes)
 

@@ -87,7 +87,7 @@ def _fault(line: bytes, groups: Mapping[str, str]) -> str | None:
         return f"it is no JSON: {error!s:.120}"
     if not isinstance(found, dict):
         hint = "; a file of one list is called .json" if isinstance(found, list) else ""
-        return f"it holds {line.decode().strip():.40}, and no object{hint}"
+        return f"it holds {line.decode(errors='replace').strip():.40}, and no object{hint}"
     for name, group in groups.items():
         own = PYTHON.get(type(found.get(name)))
         if own not in (None, group):
