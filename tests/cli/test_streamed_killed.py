@@ -111,5 +111,5 @@ def test_a_table_that_is_written_anew_as_it_was_is_said_and_taken(tmp_path, whol
     ran = run(tmp_path, "train", "--resume", "t-1")
     assert ran.returncode == 0, ran.stderr
     said = " ".join(ran.stdout.split())
-    assert "t.parquet has been written to since the run began; its size, beginning and end are what they were" in said
+    assert "t.parquet has been written to since the run began; what is compared of it is what it was" in said
     assert result(tmp_path / "runs/t-1") == whole

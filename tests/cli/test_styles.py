@@ -212,3 +212,11 @@ def test_a_note_where_the_month_may_be_the_day_with_a_clock(tmp_path):
 def test_words_are_no_dates(tmp_path):
     with pytest.raises(InputError, match="'infinity'"):
         described(tmp_path, "d,y\n" + "31/12/2024,1\n" * 30 + "infinity,1\n")
+
+
+def test_a_target_that_is_not_known_yet_is_no_fault(handgrad, trained, tmp_path):
+    """To predict it is what the file is for."""
+    (tmp_path / "new.csv").write_text(table().replace("true,0\n", "true,?\n"))
+    ran = handgrad("predict", trained, "new.csv")
+    assert ran.code == 0, ran.err
+    assert len(ran.out.splitlines()) == 61

@@ -121,7 +121,9 @@ def test_what_control_groups_leave(tmp_path, line, folder, names):
             (group / name).write_text(f"{value}\n")
         (group / "memory.stat").write_text(f"anon 600\n{names[2]} 200\n{names[3]} 100\n")
     assert list(memory._of_group(tmp_path)) == [900, 1400]  # what is held of files can be had
-    (top / "a/b/memory.stat").unlink()  # as for one that is gone, or of a container that sees another name
+    (top / "a/b/memory.stat").unlink()  # where it cannot be read, what is held of files counts as taken
+    assert list(memory._of_group(tmp_path)) == [600, 1400]
+    (top / "a/b" / names[0]).unlink()  # as for one that is gone, or of a container that sees another name
     assert list(memory._of_group(tmp_path)) == [1400]
 
 

@@ -44,7 +44,9 @@ def predict(run: str, data: Data, *, output: str | None, probabilities: bool, ru
     if output is not None and reads(data, Path(output)):
         raise InputError(f"--output {output!r} is a file that is read; give another, as it would be overwritten")
     notes = Console(stderr=True, highlight=False)
-    with open_source(to_predict(data, loaded.features, target, loaded.styles)) as source:
+    # a target that is there is compared where it can be, and else not needed
+    styles = {name: style for name, style in loaded.styles.items() if name != target.name}
+    with open_source(to_predict(data, loaded.features, target, styles)) as source:
         for note in source.notes:
             _note(notes, note)
         found = Found(loaded, probabilities)
@@ -70,8 +72,7 @@ def to_predict(data: Data, features: Features, target: Target, styles: dict[str,
     """The data, in which what the model learnt as text is read as text, and the rest in the styles of its training."""
     text = {column.name for column in features.columns if isinstance(column, Category)}
     text |= {target.name} if isinstance(target, Classes) else set()
-    needed = {name: style for name, style in styles.items() if name != target.name}
-    return replace(data, text=frozenset(text), styles=needed)
+    return replace(data, text=frozenset(text), styles=styles)
 
 
 def _note(console: Console, note: str) -> None:

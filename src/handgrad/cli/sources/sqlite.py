@@ -78,7 +78,7 @@ def _tables(connection: sqlite3.Connection, path: Path, wanted: str | None) -> l
     ).fetchall()
     virtual = [name for name, is_virtual in found if is_virtual]
     own = {f"{name}_{part}" for name in virtual for part in SHADOWS}  # where such a table keeps its rows
-    names = [name for name, is_virtual in found if not is_virtual and (name not in own or name == wanted)]
+    names = [name for name, is_virtual in found if not is_virtual and name not in own]
     if wanted in virtual or (virtual and not names):
         raise InputError(f"{str(path)!r}: {wanted or virtual[0]!r:.60} is {VIRTUAL}")
     return names
