@@ -311,9 +311,10 @@ def peak():
 """
 linux = pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the peak of memory as Linux tells it")
 PEAK = f"""{HIGHEST}
-import json
+import json, sys
 from handgrad.cli.app import app
 from handgrad.cli import memory, streamed
+table = sys.argv[1]
 memory.available = lambda: 300_000_000
 streamed.MOST_HELD = streamed.MOST_ROWS = 2000
 streamed.BUFFER = 4_000_000
@@ -323,12 +324,9 @@ def run(*arguments):
     except SystemExit as stop:
         assert not stop.code, stop.code
 options = ("--target", "y", "--stream", "--epochs", "1", "--hidden", "8", "--batch-size", "1024", "--quiet")
-run("train", "small.parquet", *options)
-run("predict", "small-1", "small.parquet", "--output", "p.csv")
-before = peak()
-run("train", "large.parquet", *options)
-run("predict", "large-1", "large.parquet", "--output", "p.csv")
-print(json.dumps(peak() - before))
+run("train", table + ".parquet", *options)
+run("predict", table + "-1", table + ".parquet", "--output", "p.csv")
+print(json.dumps(peak()))
 """
 
 
@@ -343,11 +341,15 @@ def test_memory_does_not_grow_with_the_table(tmp_path):
                     pa.table([rng.normal(size=10_000).astype(np.float32) for _ in schema], schema=schema)
                 )
     size = Path(tmp_path / "large.parquet").stat().st_size / 1e6
-    run = subprocess.run([sys.executable, "-c", PEAK], cwd=tmp_path, capture_output=True, text=True, timeout=300)
-    assert run.returncode == 0, run.stderr
-    grown = json.loads(run.stdout.splitlines()[-1])
+    peaks = []
+    for name in ("small", "large"):  # each in a process of its own: a heap keeps what a run before has left
+        command = [sys.executable, "-c", PEAK, name]
+        run = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
+        assert run.returncode == 0, run.stderr
+        peaks.append(json.loads(run.stdout.splitlines()[-1]))
+    grown = peaks[1] - peaks[0]
     assert size > 190
-    assert grown < 0.6 * size, f"{grown:.0f} MB more for a table of {size:.0f} MB"
+    assert grown < 0.4 * size, f"{grown:.0f} MB more for a table of {size:.0f} MB"
     _, _, metadata = load(tmp_path / "runs/large-1/model.safetensors")
     assert metadata["preprocessing"]["target"]["name"] == "y"
     assert len((tmp_path / "p.csv").read_text().splitlines()) == 500_001
