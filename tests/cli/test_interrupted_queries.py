@@ -54,7 +54,7 @@ def test_a_query_in_another_thread_ends_when_it_is_closed():
 
     thread = threading.Thread(target=read, daemon=True)
     thread.start()
-    while not duck._reading:
+    while thread.is_alive() and not duck._reading:
         pass
     duck.close()
     thread.join(60)
