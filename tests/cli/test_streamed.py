@@ -1,11 +1,8 @@
-"""Tables that are streamed: what is learnt from them, training and predicting block by block, and bounded memory."""
+"""Tables that are streamed: what is learnt from them, training and predicting block by block."""
 
 import csv
 import io
 import json
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -25,7 +22,6 @@ from handgrad.cli.summaries import Moments, Texts
 from handgrad.cli.targets import Classes
 from handgrad.cli.tasks import prepare
 from handgrad.errors import HandgradError
-from handgrad.formats import load
 
 QUICK = ("--epochs", 4, "--hidden", "16", "--no-progress")
 
@@ -301,98 +297,6 @@ def test_predictions_are_written_block_by_block(handgrad, tmp_path, parquet, mon
     assert rows[0] == same[0]
     assert [row[0] for row in rows] == [row[0] for row in same]
     assert blocks.err == whole.err
-
-
-# in MB; what getrusage says is at least what the process had that this one was forked from
-HIGHEST = """
-def peak():
-    with open("/proc/self/status") as file:
-        return next(int(line.split()[1]) / 1e3 for line in file if line.startswith("VmHWM"))
-"""
-linux = pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the peak of memory as Linux tells it")
-PEAK = f"""{HIGHEST}
-import json, sys
-from handgrad.cli.app import app
-from handgrad.cli import memory, streamed
-table = sys.argv[1]
-memory.available = lambda: 300_000_000
-streamed.MOST_HELD = streamed.MOST_ROWS = 2000
-streamed.BUFFER = 4_000_000
-def run(*arguments):
-    try:
-        app(list(arguments), standalone_mode=False)
-    except SystemExit as stop:
-        assert not stop.code, stop.code
-options = ("--target", "y", "--stream", "--epochs", "1", "--hidden", "8", "--batch-size", "1024", "--quiet")
-run("train", table + ".parquet", *options)
-run("predict", table + "-1", table + ".parquet", "--output", "p.csv")
-print(json.dumps(peak()))
-"""
-
-
-@linux
-def test_memory_does_not_grow_with_the_table(tmp_path):
-    rng = np.random.default_rng(0)
-    schema = pa.schema([(f"f{i}", pa.float32()) for i in range(99)] + [("y", pa.float32())])
-    for name, groups in (("small", 15), ("large", 50)):
-        with pq.ParquetWriter(tmp_path / f"{name}.parquet", schema, use_dictionary=False) as writer:
-            for _ in range(groups):
-                writer.write_table(
-                    pa.table([rng.normal(size=10_000).astype(np.float32) for _ in schema], schema=schema)
-                )
-    size = Path(tmp_path / "large.parquet").stat().st_size / 1e6
-    peaks = []
-    for name in ("small", "large"):  # each in a process of its own: a heap keeps what a run before has left
-        command = [sys.executable, "-c", PEAK, name]
-        run = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
-        assert run.returncode == 0, run.stderr
-        peaks.append(json.loads(run.stdout.splitlines()[-1]))
-    grown = peaks[1] - peaks[0]
-    assert size > 190
-    assert grown < 0.4 * size, f"{grown:.0f} MB more for a table of {size:.0f} MB"
-    _, _, metadata = load(tmp_path / "runs/large-1/model.safetensors")
-    assert metadata["preprocessing"]["target"]["name"] == "y"
-    assert len((tmp_path / "p.csv").read_text().splitlines()) == 500_001
-
-
-IN_MEMORY = f"""{HIGHEST}
-from handgrad.cli.options import Plain
-from handgrad.cli.tasks import prepare
-for name in ("small", "large"):
-    prepare(Plain(data=name + ".parquet", target="y", stream=False))  # training takes no more beside it
-    print(int(1e6 * peak()))
-"""
-
-
-@linux
-def test_in_memory_it_takes_what_was_reckoned(tmp_path):
-    rng = np.random.default_rng(0)
-    reckoned = {}
-    for name, rows in (("small", 100_000), ("large", 700_000)):
-        columns = {f"x{i}": rng.normal(size=rows).astype(np.float32) for i in range(39)}
-        word = pa.array(["a", "b", "c"]).take(pa.array(rng.integers(0, 3, rows)))
-        pq.write_table(pa.table({**columns, "word": word, "y": columns["x0"]}), tmp_path / f"{name}.parquet")
-        with open_source(Data(str(tmp_path / f"{name}.parquet"))) as source:
-            assert source.bytes_of_a_row == pytest.approx(40 * 4 + 9 + 41, abs=1)
-            reckoned[name] = memory.held(source.kinds, source.rows, source.bytes_of_a_row, "float32")
-    run = subprocess.run([sys.executable, "-c", IN_MEMORY], cwd=tmp_path, capture_output=True, text=True, timeout=300)
-    assert run.returncode == 0, run.stderr
-    small, large = (int(line) for line in run.stdout.splitlines() if line.isdigit())
-    assert 0.4 < (large - small) / (reckoned["large"] - reckoned["small"]) < 1.5
-
-
-@pytest.mark.parametrize(("there", "stream"), [(None, False), (10**9, False), (400 * 10**6, True), (150 * 10**6, True)])
-def test_what_memory_there_is_decides(monkeypatch, there, stream):
-    monkeypatch.setattr(memory, "available", lambda: there)
-    wanted = memory.held({"a": "number", "b": "text", "c": "other"}, 10**6, 100, "float32")
-    assert wanted == 1.25 * 10**6 * (100 + 21 * 4)
-    assert memory.streams(wanted) is stream
-    if there is None or there > wanted:
-        memory.check_table(wanted, 10**6, "t.csv")
-    else:
-        saying = "t.csv has 1,000,000 rows, to train on which takes about 0.2 GB of memory, and 0.1 GB are available"
-        with pytest.raises(HandgradError, match=saying):
-            memory.check_table(wanted, 10**6, "t.csv")
 
 
 def test_the_baseline_of_a_sample_of_one_class():
