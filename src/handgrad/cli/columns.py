@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import shlex
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from itertools import pairwise
 from typing import Any, Self
@@ -253,7 +253,7 @@ class Features:
         out = np.empty((table.rows if chosen is None else len(chosen), self.width), dtype)
         columns = [encoder.fitting(table.columns[encoder.name]) for encoder in self.columns]
         ends = np.cumsum([0, *(encoder.width for encoder in self.columns)]).tolist()
-        numbers = [end for encoder, end in zip(self.columns, ends, strict=False) if isinstance(encoder, Number)]
+        numbers = _runs([end for encoder, end in zip(self.columns, ends, strict=False) if isinstance(encoder, Number)])
         parts = list(zip(self.columns, columns, pairwise(ends), strict=True))
         with np.errstate(over="ignore"):  # what is beyond all bounds is held
             for start in range(0, len(out), TILE):
@@ -262,7 +262,8 @@ class Features:
                 turned = np.empty((self.width, tile.stop - start), dtype)  # a column in one piece
                 for encoder, column, (left, right) in parts:
                     encoder.encode(column, rows, turned[left:right])
-                turned[numbers] = _held(turned[numbers])
+                for run in numbers:
+                    _held(turned[run])
                 out[tile] = turned.T
         return out
 
@@ -343,14 +344,19 @@ _PLAIN: dict[Any, Callable[[Any], bool]] = {
 }
 
 
-def _held(z: np.ndarray) -> np.ndarray:
+def _runs(places: Sequence[int]) -> list[slice]:
+    """Ascending places as slices of those that follow one another."""
+    cuts = [0, *(i for i in range(1, len(places)) if places[i] != places[i - 1] + 1), len(places)]
+    return [slice(places[a], places[b - 1] + 1) for a, b in pairwise(cuts) if b > a]
+
+
+def _held(z: np.ndarray) -> None:
     """Smoothly within +-CLIP, in place: z / sqrt(1 + (z / CLIP)^2)."""
     np.minimum(np.maximum(z, -HUGE, out=z), HUGE, out=z)
     bend = z * z
     bend *= CLIP**-2
     bend += 1
     z /= np.sqrt(bend, out=bend)
-    return z
 
 
 def summary_of(column: Column) -> Summary:

@@ -150,7 +150,7 @@ def fit(
     bound, most = _bound(optimizer, epochs * steps), min(batch_size, train.rows or batch_size)
     limit = blas_limit(threads, start, batch_size)
     runner, note = engine_of(
-        engine, model, loss, bound, regularizer, clip_norm, start, train.example, most, threads, private
+        engine, model, loss, bound, regularizer, clip_norm, start, train.example, most, threads, private, train.read
     )
     if held is not None and runner.name == "compiled":
         held.use_compiled(start)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from functools import partial
@@ -30,11 +31,12 @@ Waiting = Callable[[], object]  # called every so often by who waits for data
 class Source(Protocol):
     """The rows of a training. example: some, as they are trained on. rows: how many, None while that is not known.
 
-    failed: the error of a stream that could not go on.
+    failed: the error of a stream that could not go on. read: numbers of each row that a thread of its own reads.
     """
 
     example: Rows
     failed: Exception | None
+    read: int
 
     @property
     def rows(self) -> int | None: ...
@@ -53,6 +55,7 @@ class Whole:
     """Data in memory."""
 
     failed: Exception | None = None
+    read = 0
 
     def __init__(self, data: Rows):
         self.example = data
@@ -86,6 +89,7 @@ class Streamed:
         self.given, self._reader, self._group = given, Reader(given, "data", epochs), current_group()
         self.example = self._reader.example
         self.failed: Exception | None = None
+        self.read = math.prod(self.example.x.shape[1:]) if given.prefetch else 0
 
     @property
     def rows(self) -> int | None:

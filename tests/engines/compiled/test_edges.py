@@ -80,6 +80,18 @@ def test_threads_follow_the_work(monkeypatch):
     assert 1 < step_threads("auto", large, 256) <= 32
     assert step_threads("auto", large, 9) == 1
     assert step_threads(3, small, 32) == 3
+
+
+def test_the_thread_that_reads_keeps_a_core_where_a_step_is_short(monkeypatch):
+    monkeypatch.setattr(choice, "cores", lambda: 2)
+    params = mlp([50, 128, 128, 1]).init(0)
+    assert step_threads("auto", params, 1024) == step_threads("auto", params, 1024, 10) == 2
+    assert step_threads("auto", params, 1024, 50) == 1
+    assert step_threads(2, params, 1024, 50) == 2
+
+
+def test_threads_that_there_cannot_be():
+    small = mlp([8, 64, 64, 1]).init(0)
     with pytest.raises(ValueRangeError, match="threads"):
         step_threads(0, small, 32)
 
