@@ -27,10 +27,24 @@ class Processes:
 
         self._tensor, self._dist = torch.from_numpy, dist
         self.rank, self.size, self.apart = dist.get_rank(), dist.get_world_size(), apart
+        self._others = np.empty(0)
 
     def sum(self, vector: np.ndarray) -> None:
         with self._explained("the sum of the gradients"):
-            self._dist.all_reduce(self._tensor(vector))  # in the vector's own memory
+            if self.size == 2:
+                self._add_other(vector)
+            else:
+                self._dist.all_reduce(self._tensor(vector))  # in the vector's own memory
+
+    def _add_other(self, vector: np.ndarray) -> None:
+        """As all_reduce by two: as many bytes, of which none wait for others, in less than half the time."""
+        if (self._others.shape, self._others.dtype) != (vector.shape, vector.dtype):
+            self._others = np.empty_like(vector)
+        other = 1 - self.rank
+        sent = self._dist.isend(self._tensor(vector), other)
+        self._dist.recv(self._tensor(self._others), other)  # asked for first it took longer, on two cores
+        sent.wait()
+        vector += self._others  # a + b is b + a to the bit
 
     def first(self, make: Callable[[], T]) -> T:
         told: list[Any] = [None]

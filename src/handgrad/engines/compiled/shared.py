@@ -30,7 +30,8 @@ from handgrad.optim import Optimizer
 class SharedEngine(CompiledEngine):
     """As CompiledEngine, in each process of a group, of which each takes its share of every batch.
 
-    The loss is summed along with the gradient, as one more number at its end, so that all processes see in the same
+    The gradient is that of the mean over the samples of all, so that it has but to be summed, in the buffer that it was
+    written to. The loss is summed along with it, as one more number at its end, so that all processes see in the same
     step that it is finite no more. Two buffers take turns: the one holds the gradient, the other the parameters from
     before the last step, to be taken back to.
     """
@@ -70,7 +71,7 @@ class SharedEngine(CompiledEngine):
         pace, start = self._pace(len(history)), 0
         for s, part in enumerate(parts):
             m, buffer = len(part), self._buffers[0]
-            gradient, seen = buffer[:-1], history[s : s + 1]
+            seen = history[s : s + 1]
             base[GRADIENT_AT] = buffer.ctypes.data
             base[ELSEWHERE], base[BEFORE] = part.whole - m, part.before
             self._shape[DRAWN] = (before + s) * of_all(self.group, batch_size) * self.program.draws
@@ -82,9 +83,7 @@ class SharedEngine(CompiledEngine):
             if not m:
                 buffer[:] = 0
             elif status == GOOD:
-                weight = m / part.whole
-                gradient *= weight
-                buffer[-1] = seen[0, 0] * weight
+                buffer[-1] = seen[0, 0]
             else:
                 buffer[-1] = np.nan if np.isnan(seen[0, 0]) else np.inf
             self.group.sum(buffer)

@@ -210,9 +210,10 @@ def backward(real: Any, kind: Vectors) -> Any:
                                 *(sums_at, fields[p.BIAS], fields[p.SUMS], q),
                             )
             elif op == p.LOSS:
-                targets, weights = base[TARGETS], base[WEIGHTS]
+                targets, weights, whole = base[TARGETS], base[WEIGHTS], m + base[ELSEWHERE]
                 total += loss(
-                    kernels, mode, number[0], a, out, n, stride, distance, first, last, targets, index_at, weights, m, b
+                    kernels,
+                    *(mode, number[0], a, out, n, stride, distance, first, last, targets, index_at, weights, whole, b),
                 )
             elif op == p.NORMALIZE_BACK:
                 scale = base[PARAMS] + fields[p.WEIGHT] * size

@@ -17,6 +17,7 @@ from handgrad.engines.compiled.kernels.program import (
     BLOCKS,
     CLAIMS,
     DECAYS,
+    ELSEWHERE,
     GRADIENT,
     PARAMS,
     PIECE_AT,
@@ -158,9 +159,10 @@ def _train(real: Any, kind: Vectors) -> Any:
                         *(m, begin, end, own_sums, thread, threads, paced),
                     )
                     if phase == 0:
-                        loss = part / m
+                        whole = m + base[ELSEWHERE]
+                        loss = part / whole
                         if strength > 0:
-                            loss += penalty_of(pieces, base[PARAMS], strength, thread, threads)
+                            loss += penalty_of(pieces, base[PARAMS], strength, thread, threads) * (m / whole)
                         shares[thread, 0] = loss
                     if phase == (0 if threads == 1 else 1):  # before the first weight's gradient is written
                         if not wait(sync, threads):

@@ -137,9 +137,9 @@ def losses(real: Any, kind: Vectors) -> Callable[..., float]:
         d[place] = -active * factor
         return total
 
-    def loss(code, a, s_at, d_at, n, stride, distance, first, end, y_at, index_at, weight_at, m, room_at):
-        """Over the rows from `first` up to `end`. index: each sample in y and weights; m: the batch's samples;
-        room: for a number of each."""
+    def loss(code, a, s_at, d_at, n, stride, distance, first, end, y_at, index_at, weight_at, whole, room_at):
+        """Over the rows from `first` up to `end`. index: each sample in y and weights; whole: how many
+        samples the mean is over; room: for a number of each."""
         s, d, y, labels, weights = at(s_at), at(d_at), at(y_at), labels_at(y_at), at(weight_at)
         pulls = at(room_at)
         wide_vectors()
@@ -147,7 +147,7 @@ def losses(real: Any, kind: Vectors) -> Callable[..., float]:
         index = labels_at(index_at)
         a, rest = real(a), real(1 - a)
         total = 0.0
-        each = one / real(m)
+        each = one / real(whole)
         together = code == CROSS_ENTROPY and weight_at == 0
         product, logs, mass = 1.0, 0.0, one
         for i in range(first, end):
