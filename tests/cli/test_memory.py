@@ -67,6 +67,88 @@ def test_memory_does_not_grow_with_the_table(tmp_path):
     assert len((tmp_path / "p.csv").read_text().splitlines()) == 500_001
 
 
+LONG_TEXT = f"""{HIGHEST}
+import sys
+from handgrad.cli import memory, streamed, summaries
+from handgrad.cli.options import Plain
+from handgrad.cli.tasks import prepare
+streamed.MOST_BYTES = summaries.MOST_LETTERS = 4_000_000
+memory.available = lambda: 800_000_000  # of which DuckDB takes a quarter
+task = prepare(Plain(data=sys.argv[1], target="y", stream=True))
+print(peak())
+print(*(len(part[1]) for part in (task.train, task.validation, task.test)))
+"""
+
+
+@linux
+def test_long_text_is_held_no_more_than_numbers_are(tmp_path):
+    """2 kB a cell, all different: few rows stay in memory, and their texts are not counted one by one."""
+    rng, letters = np.random.default_rng(0), 2000
+    schema = pa.schema([("x", pa.float64()), ("text", pa.string()), ("y", pa.float64())])
+    peaks = []
+    for groups in (18, 36):  # with fewer, blocks on their way take as much
+        path = tmp_path / f"{groups}.parquet"
+        with pq.ParquetWriter(path, schema, compression="none", use_dictionary=False) as writer:
+            for _ in range(groups):
+                cells = rng.integers(97, 123, (5000, letters), np.uint8)
+                texts = [row.tobytes().decode() for row in cells]
+                columns = {"x": rng.normal(size=5000), "text": texts, "y": rng.normal(size=5000)}
+                writer.write_table(pa.table(columns, schema=schema))
+        run = subprocess.run([sys.executable, "-c", LONG_TEXT, path], capture_output=True, text=True, timeout=300)
+        assert run.returncode == 0, run.stderr
+        taken, parts = run.stdout.splitlines()
+        peaks.append(float(taken))
+        assert all(1700 < int(rows) < 2300 for rows in parts.split())  # 4 MB of them
+    size = 18 * 5000 * letters / 1e6  # of what the second has more
+    assert peaks[1] - peaks[0] < 0.4 * size, f"{peaks} MB, for {size} MB more"
+
+
+ENSEMBLE = f"""{HIGHEST}
+import sys
+from handgrad.cli import ensemble
+from handgrad.cli.options import Tabular
+from handgrad.cli.tasks import prepare
+options = Tabular(data=sys.argv[1], target="y")
+ensemble.plan(options, prepare(options))
+print(int(1e6 * peak()))
+"""
+
+
+@linux
+def test_an_ensemble_takes_what_was_reckoned_before_it_is_trained(tmp_path):
+    """Beside the table: its numbers in float64 and its texts as objects, and both once more."""
+    rng = np.random.default_rng(0)
+    reckoned, peaks = [], []
+    for rows in (20_000, 140_000):
+        path = tmp_path / f"{rows}.parquet"
+        columns = {f"x{i}": rng.normal(size=rows).astype(np.float32) for i in range(20)}
+        words = pa.array([f"word number {i}" for i in range(40)])
+        columns |= {f"word{j}": words.take(pa.array(rng.integers(0, 40, rows))) for j in range(4)}
+        pq.write_table(pa.table({**columns, "y": columns["x0"]}), path)
+        with open_source(Data(str(path))) as source:
+            facts = source.kinds, source.rows, source.bytes_of_a_row
+            reckoned.append(memory.held(*facts, "float32") + memory.framed(*facts))
+        run = subprocess.run([sys.executable, "-c", ENSEMBLE, path], capture_output=True, text=True, timeout=300)
+        assert run.returncode == 0, run.stderr
+        peaks.append(int(run.stdout.splitlines()[-1]))
+    assert 0.4 < (peaks[1] - peaks[0]) / (reckoned[1] - reckoned[0]) < 1.5, (peaks, reckoned)
+
+
+def test_an_ensemble_that_does_not_fit(monkeypatch):
+    assert memory.framed({"a": "number", "b": "boolean", "c": "other"}, 100, 50) == 100 * 8 * 4
+    assert memory.framed({"at": "time"}, 100, 50) == 100 * 8 * 5
+    assert memory.framed({"word": "text"}, 100, 50) == 100 * (2 * 8 + memory.OBJECT + 50)
+    monkeypatch.setattr(memory, "available", lambda: 10**9)
+    memory.check_memory([600, 8, 1], 256, "float32", 2, 80_000, 5)  # 0.96 GB of inputs
+    saying = (
+        "2 networks at once of 600 -> 8 -> 1 need about 1.2 GB of memory to train, and 1.0 GB are available; 1.2 GB"
+    )
+    with pytest.raises(HandgradError, match=f"{saying} of it for 100,000 rows as inputs; --preset plain takes less"):
+        memory.check_memory([600, 8, 1], 256, "float32", 2, 100_000, 5)
+    with pytest.raises(HandgradError, match="give smaller --hidden, or a smaller --batch-size"):
+        memory.check_memory([600, 10_000, 10_000, 1], 256, "float32", 2, 1000, 5)
+
+
 IN_MEMORY = f"""{HIGHEST}
 from handgrad.cli.options import Plain
 from handgrad.cli.tasks import prepare

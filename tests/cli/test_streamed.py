@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+from collections import Counter
 
 import numpy as np
 import pyarrow as pa
@@ -112,8 +113,6 @@ def test_of_very_many_texts_the_rare_ones_are_forgotten(monkeypatch):
 
 
 def table_of_counts(texts):
-    from collections import Counter
-
     return Counter(texts)
 
 
@@ -304,3 +303,19 @@ def test_the_baseline_of_a_sample_of_one_class():
     found = linear_model(target, (x, np.zeros(4, int)), (x, np.array([0, 0, 0, 1])))
     assert found.model == "logistic regression"
     assert found.values == {"accuracy": 0.75, "cross-entropy": 25.0}
+
+
+def test_long_texts_are_forgotten_by_their_letters(monkeypatch):
+    monkeypatch.setattr("handgrad.cli.summaries.MOST_LETTERS", 100)
+    common = Texts()
+    for _ in range(3):
+        common.add(Counter({"a" * 20: 5, "b" * 20: 4, "c" * 20: 3, "d" * 20: 2}))
+    assert (len(common.counts), common.forgot) == (4, False)  # 80 letters
+    common.add(Counter({"e" * 30: 1}))
+    assert common.counts == {"a" * 20: 15, "b" * 20: 12}  # half as many, the most frequent
+    assert common.forgot
+    assert not common.unique
+    names = Texts()
+    names.add(Counter({f"{i:050}": 1 for i in range(3)}))
+    assert names.unique
+    assert sum(map(len, names.counts)) <= 50

@@ -220,3 +220,49 @@ def test_a_target_that_is_not_known_yet_is_no_fault(handgrad, trained, tmp_path)
     ran = handgrad("predict", trained, "new.csv")
     assert ran.code == 0, ran.err
     assert len(ran.out.splitlines()) == 61
+
+
+@pytest.mark.parametrize(
+    ("style", "read", "other"),
+    [
+        ("{m:02}/{d:02}/2024", "month/day/year", "day/month/year"),
+        ("{m}/{d}/24", "month/day/year", "day/month/year"),
+        ("{m:02}/{d:02}/2024 10:20:30", "month/day/year", "day/month/year"),
+        ("{d:02}-{m:02}-2024", "day-month-year", "month-day-year"),
+        ("{d}-{m}-24", "day-month-year", "month-day-year"),
+    ],
+)
+def test_dates_without_a_day_above_12_may_be_read_in_two_ways(tmp_path, style, read, other):
+    cells = [style.format(d=1 + i % 12, m=1 + i % 11) for i in range(60)]
+    (tmp_path / "t.csv").write_text("day,y\n" + "".join(f"{cell},{i}\n" for i, cell in enumerate(cells)))
+    found, notes = kinds(tmp_path / "t.csv")
+    assert found["day"] == "time"
+    assert notes == [f"day is read as {read}, and may be {other}; if it is, write it as 2024-12-31"]
+    cells[30] = style.format(d=13, m=1)  # which tells
+    (tmp_path / "t.csv").write_text("day,y\n" + "".join(f"{cell},{i}\n" for i, cell in enumerate(cells)))
+    assert kinds(tmp_path / "t.csv") == ({"day": "time", "y": "integer"}, [])
+    cells[30] = style.format(d=1, m=13)
+    (tmp_path / "t.csv").write_text("day,y\n" + "".join(f"{cell},{i}\n" for i, cell in enumerate(cells)))
+    assert kinds(tmp_path / "t.csv") == ({"day": "time", "y": "integer"}, [])
+
+
+@pytest.mark.parametrize("style", ["%d/%m/%Y", "%Y-%m-%d"])
+def test_a_word_among_dates_is_named_with_its_count(handgrad, tmp_path, style):
+    """More often than a fault would be: the column is text, which is not what most people want of dates."""
+    cells = DAYS if style == "%d/%m/%Y" else ["-".join(reversed(day.split("/"))) for day in DAYS]
+    cells = ["unknown" if i % 5 == 0 else "soon" if i == 7 else cell for i, cell in enumerate(cells)]
+    (tmp_path / "t.csv").write_text("day,x,y\n" + "".join(f"{cell},{i % 7},{i % 3}\n" for i, cell in enumerate(cells)))
+    found, notes = kinds(tmp_path / "t.csv")
+    assert found["day"] == "text"
+    called = "%d/%m/%Y" if style == "%d/%m/%Y" else "2024-12-31"
+    assert notes == [
+        f"day is taken as text: 47 of its 60 cells are times as {called}, and 13 not, such as 'unknown' (12); "
+        "leave those empty, and it is read as times"
+    ]
+    assert kinds(tmp_path / "t.csv", text=frozenset(["day"])) == (found, [])
+    ran = handgrad("train", "t.csv", "--target", "y", *QUICK[:-1])
+    assert ran.code == 0
+    assert "day is taken as text: 47 of its 60 cells are times" in " ".join(ran.out.split())
+    cells = ["unknown" if i % 5 < 3 else cell for i, cell in enumerate(cells)]  # text, in which some dates are
+    (tmp_path / "t.csv").write_text("day,y\n" + "".join(f"{cell},{i % 3}\n" for i, cell in enumerate(cells)))
+    assert kinds(tmp_path / "t.csv")[1] == []

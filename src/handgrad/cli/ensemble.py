@@ -70,7 +70,10 @@ def plan(options: Tabular, task: Task) -> Plan:
     rows, members, outputs = frame.shape[0], estimator.n_ensemble, task.target.outputs
     inputs = _inputs(frame, outputs, recipe)
     widths = [inputs, *recipe.hidden, outputs]
-    check_memory(widths, recipe.batch_size_for(rows), "float32", min(cores(), members), rows)
+    at_once = min(cores(), members)
+    means = any(isinstance(column, Category) for column in task.features.columns)  # of which each has its own
+    copies = 1 + at_once * (2 if means else 1)
+    check_memory(widths, recipe.batch_size_for(rows), "float32", at_once, rows, copies)
     model = network(inputs, outputs, recipe)
     size = sum(int(np.prod(spec.shape)) for spec in model.parameters().values())
     held = held_out(np.zeros(rows), 1, estimator.validation_fraction, np.random.default_rng(0))[0]

@@ -17,6 +17,8 @@ FEATURES = {"text": 20, "other": 0}  # of a column of that kind, about
 SHARE = 0.5  # of the memory available, that training on a table in memory may take
 LEAST = 128_000_000  # bytes: as much as a stream holds itself, below which nothing is saved by one
 HELD = 1.25  # what that takes at its most: the table, and encoded; and a quarter for a column, the test part, the heap
+OBJECT = 64  # bytes of a text as an object, beside its letters, about
+DATE = 4  # numbers that an ensemble makes of a time
 ACTIVATIONS = 4  # of each layer: its output, the activation, the mask of dropout, the gradient
 
 
@@ -37,6 +39,15 @@ def held(kinds: Mapping[str, str], rows: int, bytes_of_a_row: float, dtype: str)
     return int(HELD * (rows * bytes_of_a_row + encoded(kinds, rows, dtype)))
 
 
+def framed(kinds: Mapping[str, str], rows: int, bytes_of_a_row: float) -> int:
+    """About how many bytes columns take as an ensemble reads them, before it encodes them: float64, and objects; and
+    then all numbers once more in one matrix, and objects in one of their own. bytes_of_a_row: of the table, of which
+    most are letters, where there are texts."""
+    texts = sum(kind == "text" for kind in kinds.values())
+    numbers = sum(1 + (DATE if kind == "time" else 1) for kind in kinds.values() if kind not in ("text", "other"))
+    return int(rows * (8 * numbers + texts * (2 * 8 + OBJECT) + (bytes_of_a_row if texts else 0)))
+
+
 def streams(wanted: int) -> bool:
     """Whether training is to read a table block by block, where in memory it would take so many bytes."""
     there = available()
@@ -54,18 +65,26 @@ def check_table(wanted: int, rows: int, source: str) -> None:
         )
 
 
-def check_memory(widths: list[int], batch_size: int, dtype: str, networks: int = 1, rows: int = 0) -> None:
-    """Raise InputError, with the figures, for networks trained at once that do not fit.
+def check_memory(
+    widths: list[int], batch_size: int, dtype: str, networks: int = 1, rows: int = 0, copies: int = 0
+) -> None:
+    """Raise InputError, with the figures and what to do, for networks trained at once that do not fit.
 
-    rows: of their inputs, where there is to be a copy for each beside a first one.
+    rows, copies: of their inputs; each copy is beside the others.
     """
-    wanted, there = networks * needed(widths, batch_size, dtype), available()
-    wanted += (networks + 1) * rows * widths[0] * np.dtype(dtype).itemsize if rows else 0
-    if there is not None and wanted > there:
+    own, there = networks * needed(widths, batch_size, dtype), available()
+    inputs = copies * rows * widths[0] * np.dtype(dtype).itemsize
+    if there is not None and own + inputs > there:
         each = f"{networks} networks at once" if networks > 1 else "a network"
+        way = "give smaller --hidden, or a smaller --batch-size"
+        if inputs > own:
+            way = (
+                f"{_shown(inputs)} of it for {rows:,} rows as inputs; --preset plain takes less, and so does a sample: "
+                '--sql "SELECT * FROM ... USING SAMPLE 100000 ROWS (reservoir, 0)"'
+            )
         raise InputError(
-            f"{each} of {' -> '.join(map(str, widths))} need{'s' * (networks == 1)} about {_shown(wanted)} of memory "
-            f"to train, and {_shown(there)} are available; give smaller --hidden, or a smaller --batch-size"
+            f"{each} of {' -> '.join(map(str, widths))} need{'s' * (networks == 1)} about {_shown(own + inputs)} of "
+            f"memory to train, and {_shown(there)} are available; {way}"
         )
 
 

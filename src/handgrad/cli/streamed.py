@@ -28,7 +28,7 @@ from handgrad.cli.tasks import Busy, Task, all_empty
 from handgrad.training import Stream
 
 MOST_HELD = 100_000  # rows of the validation part, and of the test part
-MOST_BYTES = 50_000_000  # that each of them may take, encoded
+MOST_BYTES = 50_000_000  # that each of them may take, and as much again encoded
 BUFFER = 128_000_000  # bytes for the shuffling, on every machine: the same seed gives the same model
 TRAIN, VALIDATION, TEST = 0, 1, 2
 SHOWN = 50  # blocks between two reports of how far a pass is
@@ -168,11 +168,14 @@ class Rows:
 
 
 def _draw(source: Source, options: Plain) -> Draw:
-    most = min(MOST_HELD, MOST_BYTES // max(1, encoded(source.kinds, 1, options.dtype)))
+    bytes_of_a_row = max(1.0, encoded(source.kinds, 1, options.dtype), source.bytes_of_a_row)
+    most = min(MOST_HELD, int(MOST_BYTES // bytes_of_a_row))
     share = min(1.0, most / source.rows)
     test = min(options.test, share)
     validation = min(options.validation * (1 - options.test), share)
-    return Draw(options.seed, test, validation, min(1.0, MOST_ROWS / (source.rows * (1 - test - validation))))
+    return Draw(
+        options.seed, test, validation, min(1.0, min(MOST_ROWS, most) / (source.rows * (1 - test - validation)))
+    )
 
 
 def _seen(source: Source, name: str, options: Plain, draw: Draw, tell: Callable[[str], object]) -> Seen:

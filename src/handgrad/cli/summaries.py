@@ -11,6 +11,7 @@ import numpy as np
 from handgrad.cli.tables import Column, check_finite
 
 MOST_VALUES = 300_000  # different texts of a column that are counted one by one
+MOST_LETTERS = 50_000_000  # that these have in all
 MOSTLY_UNIQUE = 0.9  # a text column with more different values than this share of its cells names its rows
 FEW_ROWS = 20  # below, a column that counts 1, 2, 3, ... may well be a measurement
 
@@ -62,24 +63,34 @@ class Moments:
 
 
 class Texts:
-    """How often each text comes. Of more different ones than MOST_VALUES the rarest are forgotten; the others' counts
-    are then lower bounds."""
+    """How often each text comes. Of more different ones than MOST_VALUES, or with more letters than MOST_LETTERS, the
+    rarest are forgotten; the others' counts are then lower bounds."""
 
     def __init__(self) -> None:
         self.counts = Counter[str]()
-        self.cells = 0
+        self.cells = self._letters = 0
         self.forgot = self.unique = False
 
     def add(self, counts: Counter[str]) -> None:
         """Take more texts in."""
         if self.unique:
             return
+        self._letters += sum(len(text) for text in counts if text not in self.counts)
         self.counts.update(counts)
         self.cells += counts.total()
-        if len(self.counts) > MOST_VALUES:
+        if len(self.counts) > MOST_VALUES or self._letters > MOST_LETTERS:
             self.unique = not self.forgot and len(self.counts) > MOSTLY_UNIQUE * self.cells
-            kept = sorted(self.counts, key=lambda text: (-self.counts[text], text))[: MOST_VALUES // 2]
-            self.counts, self.forgot = Counter({text: self.counts[text] for text in kept}), True
+            self._forget()
+
+    def _forget(self) -> None:
+        """All but the most frequent ones, of half as many as there may be, and with half as many letters."""
+        kept, letters = Counter[str](), 0
+        for text in sorted(self.counts, key=lambda text: (-self.counts[text], text))[: MOST_VALUES // 2]:
+            letters += len(text)
+            if kept and letters > MOST_LETTERS // 2:
+                break
+            kept[text] = self.counts[text]
+        self.counts, self.forgot, self._letters = kept, True, sum(map(len, kept))
 
 
 class Summary:

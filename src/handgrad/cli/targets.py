@@ -10,7 +10,7 @@ from typing import Any, Self
 import numpy as np
 
 from handgrad.cli.faults import InputError
-from handgrad.cli.summaries import MOST_VALUES, Moments, Texts
+from handgrad.cli.summaries import Moments, Texts
 from handgrad.cli.tables import TRUTH, Column, check_finite
 from handgrad.formats import FormatError
 
@@ -42,7 +42,7 @@ class Classes:
                 "classification needs two or more"
             )
         if summary.texts.forgot or len(labels) > max(2, rows / 2):
-            many = f"more than {MOST_VALUES:,}" if summary.texts.forgot else str(len(labels))
+            many = f"more than {len(labels):,}" if summary.texts.forgot else str(len(labels))
             raise InputError(
                 f"target {summary.name!r} holds {many} different values in {rows} rows, "
                 f"such as {labels[0]!r}; classes must come more than once"

@@ -14,7 +14,7 @@ import numpy as np
 from handgrad.cli.baselines import Part
 from handgrad.cli.columns import Features
 from handgrad.cli.faults import InputError, UsageError, listed
-from handgrad.cli.memory import check_table, held, streams
+from handgrad.cli.memory import check_table, framed, held, streams
 from handgrad.cli.options import Options, Plain
 from handgrad.cli.runs import CONFIG
 from handgrad.cli.sources import BLOCK, Source, open_source
@@ -113,7 +113,10 @@ def _streams(source: Source, options: Options) -> bool:
     if asked:
         return True
     dtype = options.dtype if isinstance(options, Plain) else "float32"
-    wanted = held(source.kinds, source.rows, source.bytes_of_a_row, dtype)
+    bytes_of_a_row = source.bytes_of_a_row
+    wanted = held(source.kinds, source.rows, bytes_of_a_row, dtype)
+    if not isinstance(options, Plain):
+        wanted += framed(source.kinds, source.rows, bytes_of_a_row)
     if asked is None and streams(wanted):
         return True
     check_table(wanted, source.rows, source.name)

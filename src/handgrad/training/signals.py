@@ -8,12 +8,21 @@ from types import FrameType, TracebackType
 from typing import Any, Self
 
 
+class Here(threading.local):
+    """What this thread is at. reading: whether it waits for a source, which a signal is to end and not to wait for."""
+
+    reading = False
+
+
+HERE = Here()
+
+
 class Signals:
     """While the context lasts, `came` says which signal there was, "" for none.
 
     In the main thread alone, as Python has it. SIGINT is left to a handler of the caller's own, SIGTERM where it is
-    ignored. A second Ctrl-C is a KeyboardInterrupt at once. A SIGTERM that nobody has `heeded` is sent again at the
-    end, so that none is lost.
+    ignored. A second Ctrl-C is a KeyboardInterrupt at once, and so is either signal while this thread reads by itself.
+    A SIGTERM that nobody has `heeded` is sent again at the end, so that none is lost.
     """
 
     def __init__(self, wanted: bool = True):
@@ -47,3 +56,6 @@ class Signals:
             raise KeyboardInterrupt
         if self.came != "SIGTERM":  # which comes before Ctrl-C
             self.came = signal.Signals(number).name
+        if HERE.reading:
+            HERE.reading = False
+            raise KeyboardInterrupt

@@ -105,7 +105,7 @@ class Streamed:
     def epoch(self, seed: int, epoch: int, batch_size: int, waiting: Waiting) -> Iterator[Iterable[Part]]:
         """Many parts, all but the last of whole batches."""
         make = partial(self._blocks, stream(seed, SHUFFLE, epoch), batch_size)
-        ready = Prefetched(make, self.given.prefetch, waiting)
+        ready = Prefetched(make, self.given.prefetch, waiting, self.given.interrupt)
         try:
             yield self._parts(ready)
         finally:

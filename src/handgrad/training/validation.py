@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Protocol
 
 import array_api_compat
@@ -104,7 +105,9 @@ class HeldStream(_Held):
     @np.errstate(over="ignore", invalid="ignore", divide="ignore")
     def measure(self, params: Parameters, waiting: Callable[[], object]) -> dict[str, float]:
         """Block by block: the same numbers, to rounding."""
-        ready = Prefetched(lambda: self._reader.blocks(two_classes=False), self._reader.given.prefetch, waiting)
+        given = self._reader.given
+        blocks = partial(self._reader.blocks, two_classes=False)
+        ready = Prefetched(blocks, given.prefetch, waiting, given.interrupt)
         total, weight = 0.0, 0.0
         found = {name: running(metric) for name, metric in self._measures}
         try:

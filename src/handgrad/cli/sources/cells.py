@@ -53,9 +53,12 @@ ISO = Kind(  # a cast alone takes 31/12/24 for a day in the year 31
     "times as 2024-12-31",
     "ISO 8601",
 )
-DAYS, CLOCK = ("%m/%d/%Y", "%d/%m/%Y", "%d.%m.%Y", "%d-%m-%Y"), " %H:%M:%S"
+DAYS, CLOCK = ("%m/%d/%Y", "%d/%m/%Y", "%d.%m.%Y", "%d-%m-%Y", "%m-%d-%Y"), " %H:%M:%S"
 DATES = (*DAYS, *(day.replace("%Y", "%y") for day in DAYS), *(day + CLOCK for day in DAYS[:3]))
+# the first of two styles that say one date where no day is above 12, and the other
 EITHER = {style: style.replace("%m/%d", "%d/%m") for style in DATES if style.startswith("%m/%d")}
+EITHER |= {style: style.replace("%d-%m", "%m-%d") for style in DATES if style.startswith("%d-%m")}
+SPOKEN = {"%m/%d": "month/day/year", "%d/%m": "day/month/year", "%d-%m": "day-month-year", "%m-%d": "month-day-year"}
 KINDS = (BOOLEAN, NUMBER, ISO, *map(_date, DATES))
 INTEGER = Kind("integer", "CAST(TRY_CAST({c} AS DOUBLE) AS BIGINT)", "numbers")
 TEXT = Kind("text", "{c}", "text")
@@ -139,11 +142,17 @@ def decide(
                 duck, cells, place, asked[place], counts[place], parts, strict, refuse
             )
     either = {place: EITHER[kind.style or ""] for place, kind in kinds.items() if kind.style in EITHER}
-    days_first = tuple(STYLES[style] for style in EITHER.values())
+    others = tuple(STYLES[style] for style in EITHER.values())
     notes = [
-        f"{names[place]} is read as month/day/year, and may be day/month/year; if it is, write it as 2024-12-31"
-        for place, found in _counts(duck, cells, [*either.keys() - known.keys()], days_first).items()
+        f"{names[place]} is read as {SPOKEN[(kinds[place].style or '')[:5]]}, and may be {SPOKEN[either[place][:5]]}; "
+        "if it is, write it as 2024-12-31"
+        for place, found in _counts(duck, cells, sorted(either.keys() - known.keys()), others).items()
         if found.there == found.fits[STYLES[either[place]]]
+    ]
+    notes += [
+        _looks_dated(duck, cells, place, names[place], *dates)
+        for place, found in counts.items()
+        if kinds[place] is TEXT and (dates := _mostly_dates(found))
     ]
     return Decided([kinds.get(place, TEXT) for place in range(len(names))], rows, notes)
 
@@ -178,6 +187,25 @@ def _fitting(duck: Duck, cells: str, places: list[int], kinds: tuple[Kind, ...])
 
 def _first(counts: Counts) -> Kind | None:
     return next((kind for kind, many in counts.fits.items() if many == counts.there), None)
+
+
+def _mostly_dates(counts: Counts) -> tuple[Kind, int, int] | None:
+    """(the kind, how many cells are of another, of how many) of a column of which most cells are dates."""
+    kind = max(counts.fits, key=lambda kind: counts.fits[kind])
+    mostly = kind.kind == "time" and 2 * counts.fits[kind] >= counts.there
+    return (kind, counts.there - counts.fits[kind], counts.there) if mostly else None
+
+
+def _looks_dated(duck: Duck, cells: str, place: int, name: str, kind: Kind, odd: int, there: int) -> str:
+    """The note on a column of dates and others, likely a mark for "unknown", that is text."""
+    word, count = duck.row(
+        f"""SELECT c{place}, count(*) FROM {cells} WHERE c{place} IS NOT NULL AND {_of(kind, place)} IS NULL
+        GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT 1"""
+    )
+    return (
+        f"{name} is taken as text: {there - odd:,} of its {there:,} cells are {kind.called}, and {odd:,} not, such as "
+        f"{word!r:.60} ({count:,}); leave those empty, and it is read as times"
+    )
 
 
 def _first_misfit(duck: Duck, cells: str, place: int, kind: Kind) -> tuple[str, int]:

@@ -98,6 +98,10 @@ class Stream:
             raise DTypeError(f"source() must give an iterator of batches (X, y), got {type(given).__name__}")
         return iter(given)
 
+    def interrupt(self) -> bool:
+        """Cut off a query that another thread waits for. False where there is one, and it cannot be."""
+        return self.table is None or self.table.interrupt()
+
     @property
     def columns(self) -> tuple[str, ...]:
         """The names of X's columns, where they are known."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -56,6 +57,7 @@ class Table:
     features: tuple[str, ...] | None = None
     seen: Print = field(default_factory=dict)  # the files, as they were when they were first read
     named: tuple[str, ...] = ()  # the features, once any were read
+    _read: Any = field(default=None, init=False, repr=False, compare=False)  # the relation that is, in this pass
 
     @property
     def now(self) -> Any:
@@ -112,7 +114,13 @@ class Table:
 
     def _blocks(self) -> Iterator[Block]:
         source = self.now
-        reader = _reader(source, self._wanted(source), self.seen)
+        self._read = source if _is_relation(source) else None
+        try:
+            yield from self._blocks_of(_reader(source, self._wanted(source), self.seen))
+        finally:
+            self._read = None
+
+    def _blocks_of(self, reader: _Reader) -> Iterator[Block]:
         try:
             names = reader.names
             features, targets = self.columns(names)
@@ -127,6 +135,20 @@ class Table:
                     first += part.num_rows
         finally:
             reader.close()
+
+    def interrupt(self) -> bool:
+        """Cut off the query that another thread waits for, if one does. False where it cannot be reached: by DuckDB's
+        relations before version 2, which do not know their connection."""
+        relation = self._read
+        if relation is None:
+            return True
+        import duckdb
+
+        held = gc.get_referents(relation)  # no public name says the connection
+        connections = [each for each in held if isinstance(each, duckdb.DuckDBPyConnection)]
+        for connection in connections:
+            connection.interrupt()
+        return bool(connections)
 
     def weights(self) -> Iterator[np.ndarray]:
         """The column of weights, block by block."""
