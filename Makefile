@@ -41,7 +41,7 @@ soak: $(tested)
 	  tests/formats/test_to_onnx.py tests/formats/test_sklearn.py tests/check/test_healthy.py \
 	  tests/engines/compiled/test_any_network.py tests/engines/compiled/test_vectors.py \
 	  tests/training/test_checkpoints_killed.py tests/cli/test_killed.py tests/cli/test_streamed_killed.py \
-	  tests/models/graph/test_random.py tests/explain/test_derive.py tests/explain/test_source.py \
+	  tests/scale/test_two_hosts.py tests/models/graph/test_random.py tests/explain/test_derive.py tests/explain/test_source.py \
 	  tests/explain/test_derive_pages.py tests/explain/why_zero/test_zeros_in_graphs.py
 
 lint: $(tested)

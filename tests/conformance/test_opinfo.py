@@ -26,8 +26,16 @@ def infos() -> dict[str, list[Any]]:
     return {name: [info for info in op_db if info.name == name] for name in OPERATORS}
 
 
-def samples(name: str) -> Iterator[Any]:
-    """The samples of one function, in all its variants, and again with the keywords that OpInfo leaves at default."""
+@cache
+def samples(name: str) -> tuple[Any, ...]:
+    """The samples of one function, in all its variants, and again with the keywords that OpInfo leaves at default.
+
+    Made once, as it takes longer than to compare them: nothing writes to one, as each side is given copies of its own.
+    """
+    return tuple(_samples(name))
+
+
+def _samples(name: str) -> Iterator[Any]:
     found = infos()[name]
     assert found, f"torch {torch.__version__} has no OpInfo named {name}"
     for info in found:
@@ -77,7 +85,7 @@ def ours(match: Match, sample: Any, convert: Callable[[Any], Any]) -> tuple[Tape
 
 def theirs(info: Any, match: Match, sample: Any) -> tuple[Any, Any, list[Any]]:
     """PyTorch's output, a random upstream gradient, and PyTorch's gradients."""
-    args = [v.detach().requires_grad_() if differentiable(v) else v for v in (sample.input, *sample.args)]
+    args = [v.detach().clone().requires_grad_() if differentiable(v) else v for v in (sample.input, *sample.args)]
     leaves = [v for v in args if isinstance(v, torch.Tensor)]
     leaves = leaves[:1] if match.targets else leaves
     out = info(*args, **sample.kwargs)

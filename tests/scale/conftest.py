@@ -39,13 +39,8 @@ def kept_cluster(shared):
     """The address of the cluster, for as long as the tests last."""
     from scale.keeper import kept
 
-    with pytest.MonkeyPatch.context() as patched, kept(shared, "one") as notes:
-        for name, value in environment(shared).items():
-            patched.setenv(name, value)
-        patched.syspath_prepend(shared / "quick")
-        _read_environment()
+    with kept(shared, "one") as notes:
         yield notes["address"]
-    _read_environment()
 
 
 @pytest.fixture
@@ -58,9 +53,15 @@ def turn(shared):
 
 
 @pytest.fixture
-def cluster(kept_cluster, turn):
-    """The address of the cluster."""
-    return kept_cluster
+def cluster(shared, kept_cluster, turn):
+    """The address of the cluster, whose environment is that of this test alone."""
+    with pytest.MonkeyPatch.context() as patched:
+        for name, value in environment(shared).items():
+            patched.setenv(name, value)
+        patched.syspath_prepend(shared / "quick")
+        _read_environment()
+        yield kept_cluster
+    _read_environment()
 
 
 @pytest.fixture

@@ -56,6 +56,7 @@ def environment(folder: Path) -> dict[str, str]:
         "RAY_worker_niceness": "0",  # 15 by default: on a busy machine next to nothing
         "RAY_memory_monitor_refresh_ms": "0",  # it would kill workers where other programs have taken the memory
         "RAY_worker_register_timeout_seconds": "300",
+        "RAY_health_check_failure_threshold": "20",  # a node that is slow is not taken for dead
         "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "300",
         "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",
         "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",  # a process less for each training
@@ -133,11 +134,11 @@ class Hosts:
         whole = ["ip", "netns", "exec", self.names[host], *command]
         return subprocess.run(whole, env=self.environment | more, capture_output=True, text=True, timeout=300)
 
-    def begin(self, host: int, command: list[str]) -> subprocess.Popen[str]:
+    def begin(self, host: int, command: list[str], **more: str) -> subprocess.Popen[str]:
         """A command there, begun."""
         whole = ["ip", "netns", "exec", self.names[host], *command]
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
-        return subprocess.Popen(whole, env=self.environment, text=True, **pipes)
+        return subprocess.Popen(whole, env=self.environment | more, text=True, **pipes)
 
     def workers(self, host: int) -> list[int]:
         """The processes of Ray Train's workers there."""

@@ -48,6 +48,8 @@ def kept(folder: Path, kind: str):
             yield json.loads(notes.read_text())
     finally:
         if process is not None:
+            with locked(folder / "users.lock"):  # however long others still use it
+                pass
             process.wait(PATIENCE)
 
 

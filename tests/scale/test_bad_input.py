@@ -1,6 +1,7 @@
 """What cannot be trained on by workers: said before the first step, and what to do about it."""
 
 import importlib.metadata
+import os
 import re
 import socket
 import sys
@@ -14,7 +15,7 @@ import pytest
 import handgrad as hg
 from handgrad.errors import ClusterError, DTypeError, ShapeError, ValueRangeError
 from handgrad.scale import fit
-from handgrad.scale.cluster import faults
+from handgrad.scale.cluster import PATIENCE, faults
 from handgrad.scale.data import fitted
 from handgrad.scale.files import check_schemas, files_of, schemas
 from handgrad.scale.run import places
@@ -230,3 +231,27 @@ def test_what_a_cluster_cannot_do(connected, files, monkeypatch):
     said = r"node [\d.]+ lacks a_package_that_is_not_there: run pip install 'handgrad\[ray\]' there"
     with pytest.raises(ClusterError, match=said):
         fit(MODEL, (X, Y), workers=2)
+    monkeypatch.undo()
+    monkeypatch.setattr("handgrad.scale.cluster.PATIENCE", 1.0)
+    monkeypatch.setattr("handgrad.scale.cluster._looker", slow_looker)
+    with pytest.raises(ClusterError, match=r"node [\d.]+ did not answer within 1 s"):
+        fit(MODEL, (X, Y), workers=2)
+
+
+def slow_looker():
+    """One that comes to no end, but in this process."""
+    here = os.getpid()
+
+    def look(needed):
+        import os
+        import time
+
+        time.sleep(600 if os.getpid() != here else 0)
+        return dict.fromkeys(needed, "1.2")
+
+    return look
+
+
+def test_all_that_is_waited_for_is_over_within_30_seconds():
+    """For an address to be reached and to answer, half as long each; then for the nodes."""
+    assert PATIENCE / 2 + PATIENCE <= 30

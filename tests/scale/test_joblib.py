@@ -42,11 +42,13 @@ def test_on_ray(cluster, expected):
 
 def test_on_dask(expected):
     distributed = pytest.importorskip("distributed", reason="Dask's back end needs dask.distributed")
+    import dask
     import joblib
 
     with (
-        distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None, processes=True) as here,
-        distributed.Client(here),
+        dask.config.set({"distributed.comm.timeouts.connect": "300s"}),  # on a machine that is busy
+        distributed.LocalCluster(n_workers=1, threads_per_worker=2, dashboard_address=None, processes=True) as here,
+        distributed.Client(here, timeout=300),
         joblib.parallel_backend("dask"),
     ):
         found = search().fit(X, Y)

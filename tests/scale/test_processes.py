@@ -9,28 +9,31 @@ from scale import gloo
 pytest.importorskip("torch", reason="torch.distributed joins the processes")
 
 
-def test_three_are_as_one(tmp_path):
-    processes = gloo.start(tmp_path, 3, "together")
-    alone = gloo.train("together", 0)
-    assert [process.wait(120) for process in processes] == [0] * 3
-    results = [gloo.outcome(tmp_path, rank) for rank in range(3)]
-    for result in results:
-        np.testing.assert_allclose(result.params.flat, alone.params.flat, rtol=0, atol=1e-10)
-        np.testing.assert_allclose(result.history.column("loss"), alone.history.column("loss"), rtol=1e-10)
-        np.testing.assert_array_equal(result.params.flat, results[0].params.flat)
-        assert result.history.column("validation_loss") == results[0].history.column("validation_loss")
+def test_many_are_as_one(tmp_path):
+    alone = gloo.train()
+    for group, results in gloo.run(tmp_path, "together 2", "together 3", "together 4").items():
+        for result in results:
+            np.testing.assert_allclose(result.params.flat, alone.params.flat, rtol=0, atol=1e-10, err_msg=group)
+            np.testing.assert_allclose(result.history.column("loss"), alone.history.column("loss"), rtol=1e-10)
+            np.testing.assert_array_equal(result.params.flat, results[0].params.flat)  # none drifts
+            assert result.history.column("validation_loss") == results[0].history.column("validation_loss")
 
 
-@pytest.mark.parametrize(("how", "codes"), [("dies", [0, 9, 0]), ("fails", [0, 0, 0])])
-def test_a_process_that_is_gone_is_missed_by_the_others(tmp_path, how, codes):
-    """At once, not when their time is out, whether it ended or met a fault and left."""
-    processes = gloo.start(tmp_path, 3, how)
-    assert [process.wait(90) for process in processes] == codes
-    for rank in (0, 2):
-        error = gloo.outcome(tmp_path, rank)
-        assert isinstance(error, CollectiveError)
-        assert f"worker {rank} of 3" in str(error)
-        assert "another worker has ended" in str(error)
+def test_a_process_that_is_gone_is_missed_by_the_others(tmp_path):
+    """Whether it ended between two sums or in the middle of one, met a fault and left, or is there and does nothing."""
+    ways = {"dies": None, "fails": ZeroDivisionError, "killed": None, "stopped": None}
+    for group, outcomes in gloo.run(tmp_path, *(f"{how} {size}" for how in ways for size in (2, 3))).items():
+        how, size = group.split()
+        second = outcomes.pop(1)
+        assert second is None if ways[how] is None else isinstance(second, ways[how]), (group, second)
+        for rank, error in zip((0, 2), outcomes, strict=False):
+            assert isinstance(error, CollectiveError), (group, error)
+            assert f"worker {rank} of {size}" in str(error)
+        said = [str(error) for error in outcomes]
+        if how == "stopped":  # the first of them that gives up has ended for the others
+            assert any("another worker did not come in time" in each for each in said), said
+        else:
+            assert all("another worker has ended" in each for each in said), said
 
 
 @pytest.fixture
@@ -44,11 +47,17 @@ def alone(tmp_path):
 
 def test_the_sum_is_in_the_very_buffer(alone, monkeypatch):
     """No copy is made of the gradient: what torch sums lies where the kernel put it."""
-    seen = []
-    monkeypatch.setattr(alone._dist, "all_reduce", lambda tensor: seen.append(tensor.data_ptr()))
+    reduce, seen = alone._dist.all_reduce, []
+
+    def watched(tensor, **how):
+        seen.append(tensor.data_ptr())
+        return reduce(tensor, **how)
+
+    monkeypatch.setattr(alone._dist, "all_reduce", watched)
     vector = np.arange(6.0)
     alone.sum(vector)
     assert seen == [vector.ctypes.data]
+    np.testing.assert_array_equal(vector, np.arange(6.0))
 
 
 def test_what_the_first_raises_is_raised(alone):
@@ -66,7 +75,7 @@ def test_what_the_first_raises_is_raised(alone):
     ],
 )
 def test_what_fails_is_explained(alone, monkeypatch, reason, said):
-    def fail(tensor):
+    def fail(*given, **how):
         raise RuntimeError(reason)
 
     monkeypatch.setattr(alone._dist, "all_reduce", fail)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import socket
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, TypeVar
 
 import numpy as np
@@ -12,6 +15,11 @@ import numpy as np
 from handgrad.errors import ClusterError
 
 T = TypeVar("T")
+
+# Seconds for which a process that waits for a sum keeps its core awake, offering it to any other thread meanwhile: a
+# virtual core that is let sleep may be given back milliseconds later, several times in a sum, on a busy host.
+AWAKE = 0.02
+_offer: Callable[[], object] = getattr(os, "sched_yield", partial(time.sleep, 0))  # Windows has none
 
 
 class CollectiveError(ClusterError):
@@ -27,24 +35,14 @@ class Processes:
 
         self._tensor, self._dist = torch.from_numpy, dist
         self.rank, self.size, self.apart = dist.get_rank(), dist.get_world_size(), apart
-        self._others = np.empty(0)
 
     def sum(self, vector: np.ndarray) -> None:
         with self._explained("the sum of the gradients"):
-            if self.size == 2:
-                self._add_other(vector)
-            else:
-                self._dist.all_reduce(self._tensor(vector))  # in the vector's own memory
-
-    def _add_other(self, vector: np.ndarray) -> None:
-        """As all_reduce by two: as many bytes, of which none wait for others, in less than half the time."""
-        if (self._others.shape, self._others.dtype) != (vector.shape, vector.dtype):
-            self._others = np.empty_like(vector)
-        other = 1 - self.rank
-        sent = self._dist.isend(self._tensor(vector), other)
-        self._dist.recv(self._tensor(self._others), other)  # asked for first it took longer, on two cores
-        sent.wait()
-        vector += self._others  # a + b is b + a to the bit
+            work = self._dist.all_reduce(self._tensor(vector), async_op=True)  # in the vector's own memory
+            until = time.perf_counter() + AWAKE
+            while not work.is_completed() and time.perf_counter() < until:
+                _offer()
+            work.wait()
 
     def first(self, make: Callable[[], T]) -> T:
         told: list[Any] = [None]
