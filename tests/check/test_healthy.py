@@ -126,7 +126,7 @@ def random_network(seed):
     return model, params, x.astype(dtype), rng
 
 
-@pytest.mark.parametrize("block", range(examples(6)))
+@pytest.mark.parametrize("block", range(examples(10)))
 def test_random_networks_raise_no_false_alarm(block):
     for seed in range(20 * block, 20 * block + 20):
         model, params, x, rng = random_network(seed)

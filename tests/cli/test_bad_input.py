@@ -224,7 +224,7 @@ def test_history_holds_no_nan(handgrad, tmp_path, flowers):
 
 
 def test_splits_share_out_rows_by_class():
-    from handgrad.cli.splits import split
+    from handgrad.cli.data.splits import split
 
     labels = np.repeat([0, 1, 2, 3], [50, 30, 19, 1])
     parts = split(100, labels, 0.2, 0.1, seed=0)

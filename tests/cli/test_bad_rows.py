@@ -9,8 +9,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from handgrad.cli.data.sources import Data, open_source, read_table
 from handgrad.cli.faults import InputError
-from handgrad.cli.sources import Data, open_source, read_table
 
 QUICK = ("--epochs", 2, "--hidden", "4")
 GOOD = [f"{i % 7},{i}.5,{'ab'[i % 2]},{'yn'[i % 3 > 0]}" for i in range(60)]

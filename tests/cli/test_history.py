@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from handgrad.cli import history
-from handgrad.cli.history import HistoryFile, Lines, rows_in
+from handgrad.cli.runs import history
+from handgrad.cli.runs.history import HistoryFile, Lines, rows_in
 from handgrad.errors import LogWarning
 from handgrad.training import EpochEnd
 

@@ -7,7 +7,7 @@ import threading
 import pytest
 
 import handgrad as hg
-from handgrad.cli.sources.duck import Duck
+from handgrad.cli.data.sources.duck import Duck
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="signals are of POSIX")
 

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from handgrad.cli.splits import split
+from handgrad.cli.data.splits import split
 
 FORMS = [
     ("no", "yes"),

@@ -4,7 +4,7 @@ from itertools import product
 
 import pytest
 
-from handgrad.cli.sources import read_table
+from handgrad.cli.data.sources import read_table
 
 ENDS = ["\r\n", "\n", "\r"]
 

@@ -40,7 +40,7 @@ def test_a_network(handgrad, flowers, store, tmp_path, monkeypatch):
 
     logs = ("--tensorboard", "logs", "--mlflow", store)
     with monkeypatch.context() as patch:  # cut off once, and resumed
-        patch.setattr("handgrad.cli.plain.save", full)
+        patch.setattr("handgrad.cli.presets.plain.save", full)
         assert handgrad("train", flowers, "--target", "kind", *QUICK, *logs).code == 1
     ran = handgrad("train", "--resume", "flowers-1", "--quiet")
     assert (ran.code, ran.out, ran.err) == (0, "runs/flowers-1\n", "")

@@ -10,8 +10,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-import handgrad.cli.memory as memory
-from handgrad.cli.sources import Data, open_source
+import handgrad.cli.data.memory as memory
+from handgrad.cli.data.sources import Data, open_source
 from handgrad.errors import HandgradError
 from handgrad.formats import load
 
@@ -25,7 +25,7 @@ linux = pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the p
 PEAK = f"""{HIGHEST}
 import json, sys
 from handgrad.cli.app import app
-from handgrad.cli import memory, streamed
+from handgrad.cli.data import memory, streamed
 table = sys.argv[1]
 memory.available = lambda: 300_000_000
 streamed.MOST_HELD = streamed.MOST_ROWS = 2000
@@ -69,9 +69,9 @@ def test_memory_does_not_grow_with_the_table(tmp_path):
 
 LONG_TEXT = f"""{HIGHEST}
 import sys
-from handgrad.cli import memory, streamed, summaries
+from handgrad.cli.data import memory, streamed, summaries
 from handgrad.cli.options import Plain
-from handgrad.cli.tasks import prepare
+from handgrad.cli.data.tasks import prepare
 streamed.MOST_BYTES = summaries.MOST_LETTERS = 4_000_000
 memory.available = lambda: 800_000_000  # of which DuckDB takes a quarter
 task = prepare(Plain(data=sys.argv[1], target="y", stream=True))
@@ -105,9 +105,9 @@ def test_long_text_is_held_no_more_than_numbers_are(tmp_path):
 
 ENSEMBLE = f"""{HIGHEST}
 import sys
-from handgrad.cli import ensemble
+from handgrad.cli.presets import ensemble
 from handgrad.cli.options import Tabular
-from handgrad.cli.tasks import prepare
+from handgrad.cli.data.tasks import prepare
 options = Tabular(data=sys.argv[1], target="y")
 ensemble.plan(options, prepare(options))
 print(int(1e6 * peak()))
@@ -151,7 +151,7 @@ def test_an_ensemble_that_does_not_fit(monkeypatch):
 
 IN_MEMORY = f"""{HIGHEST}
 from handgrad.cli.options import Plain
-from handgrad.cli.tasks import prepare
+from handgrad.cli.data.tasks import prepare
 for name in ("small", "large"):
     prepare(Plain(data=name + ".parquet", target="y", stream=False))  # training takes no more beside it
     print(int(1e6 * peak()))

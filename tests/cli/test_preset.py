@@ -9,9 +9,9 @@ import pytest
 
 import handgrad as hg
 from estimators.tabular.damage import damaged
-from handgrad.cli.ensemble import Frame
+from handgrad.cli.data.sources import read_table
 from handgrad.cli.options import Tabular, options_of
-from handgrad.cli.sources import read_table
+from handgrad.cli.presets.ensemble import Frame
 from handgrad.estimators.tabular.files import load
 
 QUICK = ("--preset", "tabular", "--epochs", 4, "--hidden", "16", "--ensemble", 2)
@@ -243,7 +243,7 @@ def test_a_failure_while_writing_leaves_what_can_be_resumed(handgrad, flowers, m
         raise OSError(28, "No space left on device", "runs/x")
 
     with monkeypatch.context() as patch:
-        patch.setattr("handgrad.cli.ensemble.files.save", full)
+        patch.setattr("handgrad.cli.presets.ensemble.files.save", full)
         ran = handgrad("train", flowers, "--target", "kind", *QUICK, "--quiet")
     assert ran.code == 1
     assert ran.err == "error: runs/x: no space left on device; to go on: handgrad train --resume flowers-1\n"

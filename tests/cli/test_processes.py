@@ -107,7 +107,7 @@ def test_the_command_starts_without_the_heavy_libraries():
 
 STOPS_WHILE_WRITING = """
 import sys, time
-from handgrad.cli import ensemble, plain
+from handgrad.cli.presets import ensemble, plain
 from handgrad.cli.app import main
 
 def save(*args, **metadata):
@@ -125,7 +125,7 @@ QUICK = ("train", "t.csv", "--target", "y", "--quiet", "--epochs", 2, "--hidden"
 
 STOPS_WHILE_CLAIMING = """
 import sys, time
-from handgrad.cli import runs
+from handgrad.cli.runs import folders as runs
 from handgrad.cli.app import main
 
 def rename(*args):

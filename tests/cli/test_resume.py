@@ -18,7 +18,7 @@ def cut_off(handgrad, flowers, monkeypatch, tmp_path):
         raise OSError(28, "No space left on device", "runs/x")
 
     with monkeypatch.context() as patch:
-        patch.setattr("handgrad.cli.plain.save", full)
+        patch.setattr("handgrad.cli.presets.plain.save", full)
         ran = handgrad("train", flowers, "--target", "kind", *QUICK)
     assert ran.code == 1
     assert ran.err == "error: runs/x: no space left on device; to go on: handgrad train --resume flowers-1\n"
@@ -109,7 +109,7 @@ def test_a_run_that_is_removed_while_it_is_trained(handgrad, flowers, monkeypatc
         shutil.rmtree(tmp_path / "runs/flowers-1")
         raise OSError(2, "No such file or directory", "x")
 
-    monkeypatch.setattr("handgrad.cli.plain.save", remove)
+    monkeypatch.setattr("handgrad.cli.presets.plain.save", remove)
     ran = handgrad("train", flowers, "--target", "kind", *QUICK)
     assert (ran.code, ran.err) == (
         1,
@@ -130,7 +130,7 @@ def no_memory(monkeypatch):
                 "out of memory: a step of batch_size=64 needs 9 GB; batch_size=32 would fit"
             )
 
-        monkeypatch.setattr("handgrad.cli.plain.fit", fit)
+        monkeypatch.setattr("handgrad.cli.presets.plain.fit", fit)
 
     return fail
 

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from handgrad.cli.app import app
-from handgrad.cli.chart import chart
-from handgrad.cli.compare import ORDERS, in_order
-from handgrad.cli.listing import Run, read_run
-from handgrad.cli.runs import old_run
+from handgrad.cli.runs.chart import chart
+from handgrad.cli.runs.compare import ORDERS, in_order
+from handgrad.cli.runs.folders import old_run
+from handgrad.cli.runs.listing import Run, read_run
 
 QUICK = ("--epochs", "3", "--hidden", "8", "--quiet")
 
@@ -176,7 +176,7 @@ names = ("options", "started", "task", "rows", "model", "test", "seconds", "reci
 
 @given(config=st.dictionaries(st.sampled_from(names), values), model=st.booleans(), rows=st.lists(values, max_size=3))
 def test_any_config_is_read(tmp_path_factory, config, model, rows):
-    from handgrad.cli.compare import _table, curves_of, differences, results
+    from handgrad.cli.runs.compare import _table, curves_of, differences, results
 
     folder = tmp_path_factory.mktemp("run")
     (folder / "config.json").write_text(json.dumps(config))

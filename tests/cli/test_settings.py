@@ -11,8 +11,8 @@ from dataclasses import asdict
 import pytest
 
 import handgrad as hg
-from handgrad.cli.networks import _optimizer
 from handgrad.cli.options import Plain, options_in
+from handgrad.cli.runs.networks import _optimizer
 from handgrad.cli.settings import check_settings
 from handgrad.errors import HandgradError
 

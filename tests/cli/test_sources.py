@@ -14,8 +14,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from handgrad.cli.data.sources import Data, is_there, name_of, open_source, read_table
 from handgrad.cli.faults import InputError, UsageError
-from handgrad.cli.sources import Data, is_there, name_of, open_source, read_table
 
 QUICK = ("--epochs", 2, "--hidden", "4", "--quiet")
 ROWS = [{"x": i % 7 - 0.5, "n": i % 5, "word": "ab"[i % 2], "y": "no" if i % 7 > 3 else "yes"} for i in range(80)]
@@ -277,7 +277,7 @@ cell = st.one_of(
 def test_cells_of_any_text_are_read_as_what_they_say(tmp_path, rows):
     import csv
 
-    from handgrad.cli.sources.delimited import EMPTY
+    from handgrad.cli.data.sources.delimited import EMPTY
 
     path = tmp_path / "t.csv"
     with path.open("w", newline="", encoding="utf-8") as file:

@@ -12,16 +12,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import handgrad.cli.memory as memory
-import handgrad.cli.streamed as streamed
-from handgrad.cli.baselines import linear_model
-from handgrad.cli.columns import Features, summary_of
+import handgrad.cli.data.memory as memory
+import handgrad.cli.data.streamed as streamed
+from handgrad.cli.data.columns import Features, summary_of
+from handgrad.cli.data.sources import Data, open_source
+from handgrad.cli.data.streamed import TEST, TRAIN, VALIDATION, Draw
+from handgrad.cli.data.summaries import Moments, Texts
+from handgrad.cli.data.targets import Classes
+from handgrad.cli.data.tasks import prepare
 from handgrad.cli.options import Plain
-from handgrad.cli.sources import Data, open_source
-from handgrad.cli.streamed import TEST, TRAIN, VALIDATION, Draw
-from handgrad.cli.summaries import Moments, Texts
-from handgrad.cli.targets import Classes
-from handgrad.cli.tasks import prepare
+from handgrad.cli.presets.baselines import linear_model
 from handgrad.errors import HandgradError
 
 QUICK = ("--epochs", 4, "--hidden", "16", "--no-progress")
@@ -100,7 +100,7 @@ def test_moments_of_parts_are_those_of_the_whole(parts):
 
 
 def test_of_very_many_texts_the_rare_ones_are_forgotten(monkeypatch):
-    monkeypatch.setattr("handgrad.cli.summaries.MOST_VALUES", 10)
+    monkeypatch.setattr("handgrad.cli.data.summaries.MOST_VALUES", 10)
     common, names = Texts(), Texts()
     for start in range(0, 60, 6):
         common.add(table_of_counts(["often"] * 20 + ["twice"] * 5 + [f"rare {i}" for i in range(start, start + 6)]))
@@ -176,7 +176,7 @@ def test_streamed_or_not_it_learns_as_well(handgrad, tmp_path, parquet, target, 
 def test_a_large_table_is_streamed_by_itself(handgrad, tmp_path, parquet, monkeypatch):
     monkeypatch.setattr(memory, "available", lambda: 3_000_000)
     monkeypatch.setattr(memory, "LEAST", 0)
-    monkeypatch.setattr("handgrad.cli.plain.check_memory", lambda *args: None)
+    monkeypatch.setattr("handgrad.cli.presets.plain.check_memory", lambda *args: None)
     ran = handgrad("train", parquet, "--target", "number", *QUICK)
     assert ran.code == 0, ran.err
     assert "streamed: read anew for each epoch" in ran.out
@@ -216,7 +216,7 @@ def cut_off(handgrad, monkeypatch, path, options):
         raise OSError(28, "No space left on device", "runs/x")
 
     with monkeypatch.context() as patch:
-        patch.setattr("handgrad.cli.plain.save", full)
+        patch.setattr("handgrad.cli.presets.plain.save", full)
         assert "to go on: handgrad train --resume t-2" in handgrad("train", path, *options).err
 
 
@@ -288,8 +288,8 @@ def test_few_rows_are_not_streamed(refused, flowers):
 def test_predictions_are_written_block_by_block(handgrad, tmp_path, parquet, monkeypatch):
     handgrad("train", parquet, "--target", "kind", "--ignore", "number", *QUICK)
     whole = handgrad("predict", "t-1", parquet, "--probabilities")
-    monkeypatch.setattr("handgrad.cli.sources.base.BLOCK", 500)
-    monkeypatch.setattr("handgrad.cli.sources.base.Source.blocks.__defaults__", (500,))
+    monkeypatch.setattr("handgrad.cli.data.sources.base.BLOCK", 500)
+    monkeypatch.setattr("handgrad.cli.data.sources.base.Source.blocks.__defaults__", (500,))
     blocks = handgrad("predict", "t-1", parquet, "--probabilities")
     rows, same = (list(csv.reader(io.StringIO(ran.out))) for ran in (whole, blocks))
     assert len(rows) == len(same) == 6001
@@ -306,7 +306,7 @@ def test_the_baseline_of_a_sample_of_one_class():
 
 
 def test_long_texts_are_forgotten_by_their_letters(monkeypatch):
-    monkeypatch.setattr("handgrad.cli.summaries.MOST_LETTERS", 100)
+    monkeypatch.setattr("handgrad.cli.data.summaries.MOST_LETTERS", 100)
     common = Texts()
     for _ in range(3):
         common.add(Counter({"a" * 20: 5, "b" * 20: 4, "c" * 20: 3, "d" * 20: 2}))

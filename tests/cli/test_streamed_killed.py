@@ -15,7 +15,7 @@ pytestmark = pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
 
 TRAIN = """
 import os, signal
-from handgrad.cli import streamed
+from handgrad.cli.data import streamed
 from handgrad.cli.app import main
 from handgrad.training.checkpoints import Folder
 

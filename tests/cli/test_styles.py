@@ -4,8 +4,8 @@ import json
 
 import pytest
 
+from handgrad.cli.data.sources import Data, open_source, read_table
 from handgrad.cli.faults import InputError
-from handgrad.cli.sources import Data, open_source, read_table
 from handgrad.formats import load
 
 QUICK = ("--epochs", 2, "--hidden", "4", "--quiet")
@@ -118,7 +118,7 @@ def test_a_third_word_beside_true_and_false_is_text(tmp_path):
 
 
 def test_a_model_of_before_has_no_styles(trained, tmp_path):
-    from handgrad.cli.presets import preprocessing
+    from handgrad.cli.presets.base import preprocessing
     from handgrad.formats import FormatError
 
     path = tmp_path / "runs/t-1/model.safetensors"

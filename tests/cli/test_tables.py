@@ -6,12 +6,12 @@ import warnings
 import numpy as np
 import pytest
 
-import handgrad.cli.memory as memory
-from handgrad.cli.columns import CLIP, Features, Number
-from handgrad.cli.sources import read_table
-from handgrad.cli.splits import split
-from handgrad.cli.summaries import Moments
-from handgrad.cli.tables import Column, Table
+import handgrad.cli.data.memory as memory
+from handgrad.cli.data.columns import CLIP, Features, Number
+from handgrad.cli.data.sources import read_table
+from handgrad.cli.data.splits import split
+from handgrad.cli.data.summaries import Moments
+from handgrad.cli.data.tables import Column, Table
 
 QUICK = ("--epochs", 2, "--hidden", "4", "--quiet")
 

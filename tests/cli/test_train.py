@@ -11,9 +11,9 @@ import pytest
 from sklearn.datasets import load_diabetes
 
 import handgrad as hg
-from handgrad.cli import targets
-from handgrad.cli.columns import Features
-from handgrad.cli.sources import read_table
+from handgrad.cli.data import targets
+from handgrad.cli.data.columns import Features
+from handgrad.cli.data.sources import read_table
 from handgrad.formats import load
 
 QUICK = ("--epochs", 6, "--hidden", "16", "--quiet")

@@ -5,9 +5,9 @@ from contextlib import closing
 
 import pytest
 
-from handgrad.cli.data import Data
+from handgrad.cli.data.given import Data
+from handgrad.cli.data.sources import read_table
 from handgrad.cli.faults import InputError
-from handgrad.cli.sources import read_table
 
 MODULES = {"fts5": "fts5(body, kind)", "fts4": "fts4(body, kind)", "rtree": "rtree(id, low, high)"}
 SAID = "a virtual table, which is not read; copy its rows into a plain one"

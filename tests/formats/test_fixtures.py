@@ -14,7 +14,7 @@ import safetensors.numpy
 
 import handgrad as hg
 from formats.released import DATA, EPOCHS, GRAPHS, MODELS, TORCH, train
-from handgrad.cli.networks import open_networks
+from handgrad.cli.runs.networks import open_networks
 from handgrad.errors import CheckpointWarning
 from handgrad.estimators.tabular import files
 

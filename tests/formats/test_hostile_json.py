@@ -18,15 +18,15 @@ from formats.hostile import Target, attack
 from formats.mutators import json_texts
 from formats.test_hostile_safetensors import OTHERS, equal
 from handgrad.cli.app import app
-from handgrad.cli.data import Data
+from handgrad.cli.data.given import Data
+from handgrad.cli.data.sources import read_table
 from handgrad.cli.explain import diagnosed, encoded, labelled_rows
-from handgrad.cli.networks import Networks, open_networks
 from handgrad.cli.options import options_in
 from handgrad.cli.predict import load_run
-from handgrad.cli.presets import Loaded
-from handgrad.cli.runs import CHECKPOINTS, CONFIG, HISTORY, MODEL, find_unfinished
+from handgrad.cli.presets.base import Loaded
+from handgrad.cli.runs.folders import CHECKPOINTS, CONFIG, HISTORY, MODEL, find_unfinished
+from handgrad.cli.runs.networks import Networks, open_networks
 from handgrad.cli.settings import check_settings
-from handgrad.cli.sources import read_table
 from handgrad.errors import HandgradError
 from handgrad.explain.view.schema import ADDED
 from soak import examples

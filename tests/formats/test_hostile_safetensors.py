@@ -14,7 +14,7 @@ import numpy as np
 import handgrad as hg
 from formats.hostile import Target, attack
 from formats.mutators import safetensors_of, unpacked
-from handgrad.cli.ensemble import Frame
+from handgrad.cli.presets.ensemble import Frame
 from handgrad.errors import HandgradError
 from handgrad.estimators.tabular import TabularClassifier, TabularRegressor, files
 from handgrad.formats.architecture import describe

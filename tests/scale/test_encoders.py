@@ -32,8 +32,8 @@ def by_the_command(given, tmp_path):
     """The features and labels that `handgrad train` makes of these rows, all of them to train on."""
     import pyarrow.parquet as pq
 
-    from handgrad.cli.columns import Features
-    from handgrad.cli.sources import Data, read_table
+    from handgrad.cli.data.columns import Features
+    from handgrad.cli.data.sources import Data, read_table
 
     pq.write_table(given, tmp_path / "table.parquet")
     read = read_table(Data(str(tmp_path / "table.parquet")))

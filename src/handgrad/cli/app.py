@@ -27,7 +27,7 @@ from handgrad.cli.arguments import (
     option,
     preset_option,
 )
-from handgrad.cli.data import Data
+from handgrad.cli.data.given import Data
 from handgrad.cli.faults import Unfinished, UsageError, explained
 from handgrad.cli.options import Options, options_of
 from handgrad.cli.tune.app import tune
@@ -226,7 +226,7 @@ def list_runs(
     [dim]handgrad runs digits-1 digits-2[/dim]
     """
     with explained(debug):
-        from handgrad.cli import compare
+        from handgrad.cli.runs import compare
 
         if names:
             compare.compare_runs(names, Path(runs), as_json)

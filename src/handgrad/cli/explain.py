@@ -12,15 +12,15 @@ import numpy as np
 from rich.console import Console
 from rich.text import Text
 
-from handgrad.cli.data import Data
+from handgrad.cli.data.given import Data
+from handgrad.cli.data.sources import Source, is_there, open_source
+from handgrad.cli.data.tables import Table, joined
+from handgrad.cli.data.targets import Classes
 from handgrad.cli.faults import InputError
-from handgrad.cli.networks import Networks, open_networks
 from handgrad.cli.predict import to_predict
 from handgrad.cli.report import Report
-from handgrad.cli.runs import find_run
-from handgrad.cli.sources import Source, is_there, open_source
-from handgrad.cli.tables import Table, joined
-from handgrad.cli.targets import Classes
+from handgrad.cli.runs.folders import find_run
+from handgrad.cli.runs.networks import Networks, open_networks
 from handgrad.explain.diagnose import Diagnosis, diagnose
 from handgrad.formats import replacing
 

@@ -6,7 +6,7 @@ import sys
 from dataclasses import dataclass, fields
 from typing import Any
 
-from handgrad.cli.data import Data
+from handgrad.cli.data.given import Data
 from handgrad.cli.faults import InputError, UsageError
 
 

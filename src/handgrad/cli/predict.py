@@ -18,15 +18,15 @@ from rich.console import Console
 from rich.text import Text
 
 import handgrad.ops as ops
-from handgrad.cli import plain
-from handgrad.cli.columns import Category, Features, Unlike
-from handgrad.cli.data import Data
+from handgrad.cli.data.columns import Category, Features, Unlike
+from handgrad.cli.data.given import Data
+from handgrad.cli.data.sources import Source, open_source, reads
+from handgrad.cli.data.tables import Table
+from handgrad.cli.data.targets import Classes, Target
 from handgrad.cli.faults import InputError
-from handgrad.cli.presets import Loaded
-from handgrad.cli.runs import find_run
-from handgrad.cli.sources import Source, open_source, reads
-from handgrad.cli.tables import Table
-from handgrad.cli.targets import Classes, Target
+from handgrad.cli.presets import plain
+from handgrad.cli.presets.base import Loaded
+from handgrad.cli.runs.folders import find_run
 from handgrad.formats import replacing
 from handgrad.formats.container import TABULAR, kind_of
 
@@ -82,7 +82,7 @@ def _note(console: Console, note: str) -> None:
 def load_run(path: Path) -> Loaded:
     """A run to predict with, of either preset."""
     if kind_of(path) == TABULAR:
-        from handgrad.cli import ensemble  # what it loads is of no use to the other
+        from handgrad.cli.presets import ensemble  # what it loads is of no use to the other
 
         return ensemble.load(path)
     return plain.load(path)

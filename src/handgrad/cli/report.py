@@ -11,7 +11,7 @@ from rich.rule import Rule
 from rich.table import Table
 from rich.text import Text
 
-from handgrad.cli.baselines import Score
+from handgrad.cli.presets.baselines import Score
 
 if TYPE_CHECKING:
     from handgrad.check import GradientReport

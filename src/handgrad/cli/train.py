@@ -17,16 +17,16 @@ import numpy as np
 from rich.console import Console
 
 from handgrad.check import GradientReport
-from handgrad.cli import plain
-from handgrad.cli.baselines import Score, constant_guess, linear_model, score
+from handgrad.cli.data.sources import name_of
+from handgrad.cli.data.tasks import Task, check_same, prepare
 from handgrad.cli.faults import InputError, Unfinished, said, words
-from handgrad.cli.history import HistoryFile, Lines
-from handgrad.cli.logs import Logs
 from handgrad.cli.moments import Moments
 from handgrad.cli.options import Options, Plain, Tabular, options_in
-from handgrad.cli.presets import CHECKED_ROWS, Keeping, Plan, Trained
+from handgrad.cli.presets import plain
+from handgrad.cli.presets.base import CHECKED_ROWS, Keeping, Plan, Trained
+from handgrad.cli.presets.baselines import Score, constant_guess, linear_model, score
 from handgrad.cli.report import Report
-from handgrad.cli.runs import (
+from handgrad.cli.runs.folders import (
     CHECKPOINTS,
     CONFIG,
     HISTORY,
@@ -38,9 +38,9 @@ from handgrad.cli.runs import (
     old_run,
     started_of,
 )
+from handgrad.cli.runs.history import HistoryFile, Lines
+from handgrad.cli.runs.logs import Logs
 from handgrad.cli.settings import check_settings
-from handgrad.cli.sources import name_of
-from handgrad.cli.tasks import Task, check_same, prepare
 from handgrad.errors import OutOfMemoryError
 
 
@@ -148,7 +148,7 @@ def _shown(folder: Path) -> str:
 
 def _plan(options: Options, task: Task) -> Plan:
     if isinstance(options, Tabular):
-        from handgrad.cli import ensemble  # what it loads is of no use to the other
+        from handgrad.cli.presets import ensemble  # what it loads is of no use to the other
 
         return ensemble.plan(options, task)
     assert isinstance(options, Plain)
@@ -216,7 +216,7 @@ def _write(
 
 
 def _write_page(run: NewRun, task: Task, trained: Trained, moments: Moments) -> None:
-    from handgrad.cli.networks import open_networks
+    from handgrad.cli.runs.networks import open_networks
     from handgrad.cli.view import page_of
 
     path = run.folder / MODEL

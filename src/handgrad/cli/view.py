@@ -12,15 +12,15 @@ import numpy as np
 from rich.console import Console
 from rich.text import Text
 
-from handgrad.cli.data import Data
+from handgrad.cli.data.given import Data
+from handgrad.cli.data.tables import Table
+from handgrad.cli.data.targets import Classes
 from handgrad.cli.explain import diagnosed, encoded, labelled_rows, table_to_show
 from handgrad.cli.faults import InputError, UsageError
-from handgrad.cli.networks import Networks, open_networks
 from handgrad.cli.predict import load_run
 from handgrad.cli.report import Report
-from handgrad.cli.runs import find_run
-from handgrad.cli.tables import Table
-from handgrad.cli.targets import Classes
+from handgrad.cli.runs.folders import find_run
+from handgrad.cli.runs.networks import Networks, open_networks
 from handgrad.explain.trace import Trace, trace
 from handgrad.explain.view import View
 from handgrad.explain.view import view as made

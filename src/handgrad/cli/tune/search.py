@@ -20,11 +20,11 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
+from handgrad.cli.data.tasks import Task, prepare
 from handgrad.cli.faults import InputError, Unfinished
 from handgrad.cli.options import Plain, options_in
 from handgrad.cli.report import Report
 from handgrad.cli.settings import check_settings
-from handgrad.cli.tasks import Task, prepare
 from handgrad.formats.atomic import replacing
 
 BEST, SEARCH, TRIALS = "best.json", "search.json", "trials"
@@ -200,7 +200,7 @@ def can_go_on(folder: Path) -> bool:
 
 def _parts(task: Task) -> tuple[Any, ...]:
     """What a trial needs of the task."""
-    from handgrad.cli.targets import Classes
+    from handgrad.cli.data.targets import Classes
 
     return task.train, task.validation, task.features.width, task.target.outputs, isinstance(task.target, Classes)
 
@@ -209,7 +209,7 @@ def _trial(config: Choice, given: tuple[Plain, tuple[Any, ...]]) -> None:
     """One choice of options, trained; each epoch is told to Ray, which may stop it."""
     from ray import tune
 
-    from handgrad.cli.plain import _optimizer
+    from handgrad.cli.presets.plain import _optimizer
     from handgrad.errors import DivergenceError
     from handgrad.layers import L2, CrossEntropy, SquaredError
     from handgrad.models import mlp

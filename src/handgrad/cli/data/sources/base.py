@@ -10,9 +10,9 @@ from typing import Any, Self
 
 import numpy as np
 
+from handgrad.cli.data.sources.files import Files
+from handgrad.cli.data.tables import Column, Origin, Table, joined
 from handgrad.cli.faults import InputError
-from handgrad.cli.sources.files import Files
-from handgrad.cli.tables import Column, Origin, Table, joined
 
 BLOCK = 16_384  # rows
 LOOKED_AT = 1000  # for what a row takes

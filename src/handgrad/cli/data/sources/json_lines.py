@@ -15,16 +15,16 @@ from itertools import islice
 from types import MappingProxyType
 from typing import NamedTuple
 
-from handgrad.cli.data import Data
+from handgrad.cli.data.given import Data
+from handgrad.cli.data.sources.base import Source
+from handgrad.cli.data.sources.cells import ISO
+from handgrad.cli.data.sources.delimited import SHOWN, skipped
+from handgrad.cli.data.sources.duck import Duck, paths_in, quoted, read_errors
+from handgrad.cli.data.sources.files import Files, suffix_of
+from handgrad.cli.data.sources.json_types import GROUP
+from handgrad.cli.data.sources.typed import batches_of, source_of
+from handgrad.cli.data.tables import Origin
 from handgrad.cli.faults import InputError
-from handgrad.cli.sources.base import Source
-from handgrad.cli.sources.cells import ISO
-from handgrad.cli.sources.delimited import SHOWN, skipped
-from handgrad.cli.sources.duck import Duck, paths_in, quoted, read_errors
-from handgrad.cli.sources.files import Files, suffix_of
-from handgrad.cli.sources.json_types import GROUP
-from handgrad.cli.sources.typed import batches_of, source_of
-from handgrad.cli.tables import Origin
 
 WHOLE = "json"  # what DuckDB calls the column of lines that are no objects
 PYTHON = {str: "text", bool: "truth value", int: "number", float: "number", dict: "record", list: "list"}

@@ -16,8 +16,8 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
+from handgrad.cli.data.memory import available
 from handgrad.cli.faults import InputError
-from handgrad.cli.memory import available
 from handgrad.training.streams.tables import ctrl_c
 
 LEAST_MEMORY, MOST_MEMORY = 200_000_000, 2_000_000_000  # bytes that DuckDB may take, of those there are a quarter

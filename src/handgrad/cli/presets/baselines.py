@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 import handgrad.ops as ops
-from handgrad.cli.targets import Classes, Quantity, Target
+from handgrad.cli.data.targets import Classes, Quantity, Target
 
 MOST_ROWS = 20_000  # for the linear model: it has learnt all it can from these
 

@@ -9,9 +9,9 @@ from typing import Any, Self
 
 import numpy as np
 
+from handgrad.cli.data.summaries import Moments, Texts
+from handgrad.cli.data.tables import TRUTH, Column, check_finite
 from handgrad.cli.faults import InputError
-from handgrad.cli.summaries import Moments, Texts
-from handgrad.cli.tables import TRUTH, Column, check_finite
 from handgrad.formats import FormatError
 
 FEW_VALUES = 20  # whole numbers of at most so many different values are classes

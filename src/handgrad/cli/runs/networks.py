@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from handgrad.cli.columns import Features
-from handgrad.cli.plain import PEAK_RATES
-from handgrad.cli.presets import preprocessing
-from handgrad.cli.runs import CONFIG, HISTORY
-from handgrad.cli.tables import Table
-from handgrad.cli.targets import Classes, Target
+from handgrad.cli.data.columns import Features
+from handgrad.cli.presets.plain import PEAK_RATES
+from handgrad.cli.presets.base import preprocessing
+from handgrad.cli.runs.folders import CONFIG, HISTORY
+from handgrad.cli.data.tables import Table
+from handgrad.cli.data.targets import Classes, Target
 from handgrad.formats import FormatError, load
 from handgrad.formats.container import TABULAR, kind_of
 from handgrad.layers import L2, CrossEntropy, Layer, Loss, Parameters, SquaredError
@@ -82,7 +82,7 @@ def _optimizer(options: Row) -> Optimizer:
 
 
 def _members(path: Path, config: Row, history: list[Row]) -> Networks:
-    from handgrad.cli.ensemble import Frame
+    from handgrad.cli.presets.ensemble import Frame
     from handgrad.estimators.tabular import TabularClassifier, files
     from handgrad.estimators.tabular.columns import table_of
     from handgrad.estimators.tabular.recipe import CLASSIFICATION, REGRESSION, Recipe

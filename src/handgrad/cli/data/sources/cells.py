@@ -7,9 +7,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from handgrad.cli.data import Data
+from handgrad.cli.data.given import Data
+from handgrad.cli.data.sources.duck import Duck, quoted
 from handgrad.cli.faults import InputError
-from handgrad.cli.sources.duck import Duck, quoted
 
 SAMPLE = 10_000  # rows, for the first guess
 NEARLY = 0.9  # of the cells are of one kind: the others are faults, or marks for "unknown"

@@ -8,7 +8,7 @@ from collections import Counter
 
 import numpy as np
 
-from handgrad.cli.tables import Column, check_finite
+from handgrad.cli.data.tables import Column, check_finite
 
 MOST_VALUES = 300_000  # different texts of a column that are counted one by one
 MOST_LETTERS = 50_000_000  # that these have in all

@@ -18,13 +18,13 @@ from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
-from handgrad.cli.data import Data
+from handgrad.cli.data.given import Data
+from handgrad.cli.data.sources.base import Source
+from handgrad.cli.data.sources.cells import INTEGER, NUMBER, Misfit, decide, way_out
+from handgrad.cli.data.sources.duck import Duck, paths_in, quoted, read_errors
+from handgrad.cli.data.sources.files import Files
+from handgrad.cli.data.tables import Origin
 from handgrad.cli.faults import InputError, listed
-from handgrad.cli.sources.base import Source
-from handgrad.cli.sources.cells import INTEGER, NUMBER, Misfit, decide, way_out
-from handgrad.cli.sources.duck import Duck, paths_in, quoted, read_errors
-from handgrad.cli.sources.files import Files
-from handgrad.cli.tables import Origin
 
 EMPTY = ("", "NA", "N/A", "NULL", "null")  # cells that say "no value"
 SHOWN = 3  # of the rows that were skipped, those that a note tells of

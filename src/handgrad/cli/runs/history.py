@@ -12,7 +12,7 @@ from threading import Lock
 from typing import Any
 
 from handgrad.checks import whole
-from handgrad.cli.runs import line_of
+from handgrad.cli.runs.folders import line_of
 from handgrad.errors import LogWarning
 from handgrad.formats.atomic import replacing
 from handgrad.training.fit import EpochEnd

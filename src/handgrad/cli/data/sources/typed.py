@@ -8,12 +8,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from handgrad.cli.data import Data
-from handgrad.cli.faults import InputError, did_you_mean, listed
-from handgrad.cli.sources.base import Source
-from handgrad.cli.sources.cells import ISO
-from handgrad.cli.sources.delimited import check_same_columns, skipped
-from handgrad.cli.sources.duck import (
+from handgrad.cli.data.given import Data
+from handgrad.cli.data.sources.base import Source
+from handgrad.cli.data.sources.cells import ISO
+from handgrad.cli.data.sources.delimited import check_same_columns, skipped
+from handgrad.cli.data.sources.duck import (
     Duck,
     Fields,
     bare,
@@ -24,9 +23,10 @@ from handgrad.cli.sources.duck import (
     quoted,
     read_errors,
 )
-from handgrad.cli.sources.files import NOWHERE, Files
-from handgrad.cli.sources.json_types import of_one_type
-from handgrad.cli.tables import Origin
+from handgrad.cli.data.sources.files import NOWHERE, Files
+from handgrad.cli.data.sources.json_types import of_one_type
+from handgrad.cli.data.tables import Origin
+from handgrad.cli.faults import InputError, did_you_mean, listed
 
 SAME = {"integer": "number"}  # kinds that go together in one column
 FILE = "the file, to Handgrad"  # what no column is called

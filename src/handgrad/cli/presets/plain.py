@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 
 from handgrad.check import GradientReport, check_gradients
+from handgrad.cli.data.memory import check_memory
+from handgrad.cli.data.targets import Classes
+from handgrad.cli.data.tasks import Task
 from handgrad.cli.faults import InputError, said
-from handgrad.cli.memory import check_memory
 from handgrad.cli.options import Plain
-from handgrad.cli.presets import CHECKED_ROWS, Keeping, Loaded, Plan, Trained, described, preprocessing
-from handgrad.cli.targets import Classes
-from handgrad.cli.tasks import Task
+from handgrad.cli.presets.base import CHECKED_ROWS, Keeping, Loaded, Plan, Trained, described, preprocessing
 from handgrad.errors import DivergenceError, HandgradError
 from handgrad.formats import FormatError, save
 from handgrad.formats import load as load_model
@@ -114,7 +114,7 @@ def _fit(
             "every": options.checkpoint,
         }
         if options.workers > 1 or options.address is not None:
-            from handgrad.cli.workers import fit_by_workers
+            from handgrad.cli.presets.workers import fit_by_workers
 
             result = fit_by_workers(model, task, options, keeping, **settings)
         else:

@@ -14,15 +14,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from handgrad.cli.data import Data
+from handgrad.cli.data.given import Data
+from handgrad.cli.data.sources.base import Source
+from handgrad.cli.data.sources.cells import way_out
+from handgrad.cli.data.sources.delimited import skipped
+from handgrad.cli.data.sources.duck import identifier
+from handgrad.cli.data.sources.files import Files
+from handgrad.cli.data.sources.typed import table_of
+from handgrad.cli.data.tables import Origin
 from handgrad.cli.faults import InputError, listed
-from handgrad.cli.sources.base import Source
-from handgrad.cli.sources.cells import way_out
-from handgrad.cli.sources.delimited import skipped
-from handgrad.cli.sources.duck import identifier
-from handgrad.cli.sources.files import Files
-from handgrad.cli.sources.typed import table_of
-from handgrad.cli.tables import Origin
 
 ALLOWED = (sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_FUNCTION, sqlite3.SQLITE_RECURSIVE)
 SELECT = re.compile(r"\s*(select|with|values)\b", re.IGNORECASE)

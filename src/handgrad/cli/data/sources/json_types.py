@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from handgrad.cli.data import Data
+from handgrad.cli.data.given import Data
+from handgrad.cli.data.sources.cells import way_out
+from handgrad.cli.data.sources.duck import Duck, identifier
 from handgrad.cli.faults import InputError
-from handgrad.cli.sources.cells import way_out
-from handgrad.cli.sources.duck import Duck, identifier
 
 GROUP = """CASE WHEN coalesce(json_type({cell}), 'NULL') = 'NULL' THEN NULL ELSE CASE json_type({cell})
 WHEN 'VARCHAR' THEN 'text' WHEN 'BOOLEAN' THEN 'truth value' WHEN 'OBJECT' THEN 'record' WHEN 'ARRAY' THEN 'list'

@@ -13,14 +13,14 @@ import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
 from handgrad.check import GradientReport, check_gradients
-from handgrad.cli.columns import Category, Features
+from handgrad.cli.data.columns import Category, Features
+from handgrad.cli.data.memory import check_memory
+from handgrad.cli.data.tables import Table
+from handgrad.cli.data.targets import Classes
+from handgrad.cli.data.tasks import Task
 from handgrad.cli.faults import InputError
-from handgrad.cli.memory import check_memory
 from handgrad.cli.options import Tabular
-from handgrad.cli.presets import CHECKED_ROWS, Keeping, Loaded, Plan, Trained, described, preprocessing
-from handgrad.cli.tables import Table
-from handgrad.cli.targets import Classes
-from handgrad.cli.tasks import Task
+from handgrad.cli.presets.base import CHECKED_ROWS, Keeping, Loaded, Plan, Trained, described, preprocessing
 from handgrad.engines.choice import cores, engine_of
 from handgrad.estimators import tabular
 from handgrad.estimators.tabular import files

@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 
 from handgrad.check import GradientReport
-from handgrad.cli import targets
-from handgrad.cli.columns import Features, Unlike
-from handgrad.cli.tables import Table
-from handgrad.cli.targets import Target
-from handgrad.cli.tasks import Task
+from handgrad.cli.data import targets
+from handgrad.cli.data.columns import Features, Unlike
+from handgrad.cli.data.tables import Table
+from handgrad.cli.data.targets import Target
+from handgrad.cli.data.tasks import Task
 from handgrad.formats import FormatError
 from handgrad.training.fit import Callback
 

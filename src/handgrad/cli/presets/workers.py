@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
+from handgrad.cli.data.tasks import Task
 from handgrad.cli.moments import Moments
 from handgrad.cli.options import Plain
-from handgrad.cli.presets import Keeping
-from handgrad.cli.tasks import Task
+from handgrad.cli.presets.base import Keeping
 from handgrad.layers import Layer
 from handgrad.training import EpochEnd, Result, Stream
 

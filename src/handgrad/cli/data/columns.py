@@ -17,9 +17,9 @@ from typing import Any, Self
 
 import numpy as np
 
+from handgrad.cli.data.summaries import Summary
+from handgrad.cli.data.tables import TRUTH, Column, Table, check_finite, is_number, not_a_number
 from handgrad.cli.faults import InputError
-from handgrad.cli.summaries import Summary
-from handgrad.cli.tables import TRUTH, Column, Table, check_finite, is_number, not_a_number
 from handgrad.formats import FormatError
 
 CLIP = 3.0  # standard deviations

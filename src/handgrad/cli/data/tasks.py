@@ -11,16 +11,16 @@ from typing import Any
 
 import numpy as np
 
-from handgrad.cli.baselines import Part
-from handgrad.cli.columns import Features
+from handgrad.cli.data.columns import Features
+from handgrad.cli.data.memory import check_table, framed, held, streams
+from handgrad.cli.data.sources import BLOCK, Source, open_source
+from handgrad.cli.data.splits import Parts, split
+from handgrad.cli.data.tables import Column, Table, check_column
+from handgrad.cli.data.targets import Classes, Quantity, Target, TargetSummary, task_of
 from handgrad.cli.faults import InputError, UsageError, listed
-from handgrad.cli.memory import check_table, framed, held, streams
 from handgrad.cli.options import Options, Plain
-from handgrad.cli.runs import CONFIG
-from handgrad.cli.sources import BLOCK, Source, open_source
-from handgrad.cli.splits import Parts, split
-from handgrad.cli.tables import Column, Table, check_column
-from handgrad.cli.targets import Classes, Quantity, Target, TargetSummary, task_of
+from handgrad.cli.presets.baselines import Part
+from handgrad.cli.runs.folders import CONFIG
 
 Busy = Callable[[str], AbstractContextManager[Any]]  # given what is being done, shows it
 
@@ -95,7 +95,7 @@ def prepare(options: Options, busy: Busy = quietly) -> Task:
             for each in named:
                 check_column(each, option, source.name, columns)
         if _streams(source, options):
-            from handgrad.cli.streamed import prepare_stream
+            from handgrad.cli.data.streamed import prepare_stream
 
             assert isinstance(options, Plain)
             task = prepare_stream(source, name, options, busy)

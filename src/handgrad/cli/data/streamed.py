@@ -14,17 +14,17 @@ from typing import Any
 
 import numpy as np
 
-from handgrad.cli.baselines import MOST_ROWS
-from handgrad.cli.columns import Features, summary_of
+from handgrad.cli.data.columns import Features, summary_of
+from handgrad.cli.data.memory import encoded
+from handgrad.cli.data.sources import Source
+from handgrad.cli.data.splits import Parts
+from handgrad.cli.data.summaries import Summary
+from handgrad.cli.data.tables import Table, joined
+from handgrad.cli.data.targets import Classes, Quantity, Target, TargetSummary, task_of, to_json
+from handgrad.cli.data.tasks import Busy, Task, all_empty
 from handgrad.cli.faults import InputError
-from handgrad.cli.memory import encoded
 from handgrad.cli.options import Plain
-from handgrad.cli.sources import Source
-from handgrad.cli.splits import Parts
-from handgrad.cli.summaries import Summary
-from handgrad.cli.tables import Table, joined
-from handgrad.cli.targets import Classes, Quantity, Target, TargetSummary, task_of, to_json
-from handgrad.cli.tasks import Busy, Task, all_empty
+from handgrad.cli.presets.baselines import MOST_ROWS
 from handgrad.training import Stream
 
 MOST_HELD = 100_000  # rows of the validation part, and of the test part

@@ -9,11 +9,11 @@ from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
 
-from handgrad.cli.data import Data
+from handgrad.cli.data.given import Data
+from handgrad.cli.data.sources.base import BLOCK, Source
+from handgrad.cli.data.sources.files import DATABASES, files_of
+from handgrad.cli.data.tables import Table
 from handgrad.cli.faults import UsageError
-from handgrad.cli.sources.base import BLOCK, Source
-from handgrad.cli.sources.files import DATABASES, files_of
-from handgrad.cli.tables import Table
 
 __all__ = ["BLOCK", "Data", "Source", "is_there", "name_of", "open_source", "read_table", "reads"]
 
@@ -46,7 +46,7 @@ def open_source(data: Data) -> Source:
 
     Raises InputError, with the file and the line or row, for what is no table; UsageError for options that do not fit.
     """
-    from handgrad.cli.sources import delimited, json_lines, sqlite, typed
+    from handgrad.cli.data.sources import delimited, json_lines, sqlite, typed
 
     given, sql = data.given, data.sql
     if given is not None and is_select(given):

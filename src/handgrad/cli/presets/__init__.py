@@ -1,0 +1,1 @@
+"""What `handgrad train` can train, by --preset, and what it is measured against."""
