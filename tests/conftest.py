@@ -5,8 +5,15 @@ import gc
 import pytest
 from hypothesis import settings
 
+from handgrad.engines.choice import cores
+
 settings.register_profile("house", deadline=None)  # no test asserts a time: machines are shared
 settings.load_profile("house")
+
+
+def pytest_xdist_auto_num_workers():
+    """One process more than there are cores: the tests of subprocesses and browsers wait for a third of their time."""
+    return cores() + 1
 
 
 @pytest.hookimpl(wrapper=True)

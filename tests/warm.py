@@ -126,6 +126,7 @@ def _load() -> None:
 
     import handgrad as hg
     from handgrad.cli import app, predict, train  # noqa: F401 - and all that they import
+    from handgrad.cli.presets import ensemble, plain  # noqa: F401
 
     x = np.zeros((64, 3), np.float32)
     hg.fit(hg.mlp([3, 4, 2]), (x, np.arange(64) % 2), epochs=1, progress=False, threads=1, engine="compiled")
