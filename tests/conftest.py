@@ -1,6 +1,7 @@
 """What all tests share."""
 
 import gc
+import os
 
 import pytest
 from hypothesis import settings
@@ -11,9 +12,10 @@ settings.register_profile("house", deadline=None)  # no test asserts a time: mac
 settings.load_profile("house")
 
 
+@pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers():
     """One process more than there are cores: the tests of subprocesses and browsers wait for a third of their time."""
-    return cores() + 1
+    return None if "PYTEST_XDIST_AUTO_NUM_WORKERS" in os.environ else cores() + 1
 
 
 @pytest.hookimpl(wrapper=True)

@@ -2,6 +2,7 @@
 
 import ast
 import importlib
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -147,6 +148,17 @@ def test_floors_are_seen():
     """The parser above finds imports, or the test of floors would pass for nothing."""
     assert "handgrad.layers" in imports_of(SOURCE / "engines" / "eager.py")
     assert "handgrad.ops" in imports_of(SOURCE / "layers" / "linear.py")
+
+
+@pytest.mark.skipif(not (ROOT / ".git").exists() or shutil.which("git") is None, reason="no checkout of git")
+def test_git_ignores_no_module():
+    """What it ignores is not in the wheel, is not checked, and is not there in another checkout."""
+    names = "\n".join(map(str, MODULES))
+    ran = subprocess.run(
+        ["git", "check-ignore", "--no-index", "--stdin"], cwd=ROOT, input=names, capture_output=True, text=True
+    )
+    assert not ran.stdout
+    assert ran.returncode == 1, ran.stderr
 
 
 @pytest.mark.parametrize("path", [*MODULES, *TESTS], ids=name_of)

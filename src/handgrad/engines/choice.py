@@ -26,8 +26,8 @@ from handgrad.optim.base import State
 SHARED_PRODUCT = 2**26
 THREAD_STEP = 2**24  # multiplications of a thread in a step of the compiled engine, a quarter of a millisecond
 THREAD_ROWS = 8  # rows of a batch that a thread takes at least
-# Parameters that all cores together train on a row in the time in which one core reads a number of it from a file and
-# shuffles it, 15 to 25 ns, times how much better two threads that are left alone keep in step.
+# Parameters that one core trains on a row in the time in which another reads a number of it from a file and shuffles
+# it, 15 to 25 ns, less what threads that are disturbed lose by waiting for each other.
 READ = 256
 
 

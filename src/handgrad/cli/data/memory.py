@@ -78,9 +78,10 @@ def check_memory(
         each = f"{networks} networks at once" if networks > 1 else "a network"
         way = "give smaller --hidden, or a smaller --batch-size"
         if inputs > own:
+            fits = max(1, int(0.8 * rows * there / (own + inputs)))
             way = (
                 f"{_shown(inputs)} of it for {rows:,} rows as inputs; --preset plain takes less, and so does a sample: "
-                '--sql "SELECT * FROM ... USING SAMPLE 100000 ROWS (reservoir, 0)"'
+                f'--sql "SELECT * FROM ... USING SAMPLE {fits} ROWS (reservoir, 0)"'
             )
         raise InputError(
             f"{each} of {' -> '.join(map(str, widths))} need{'s' * (networks == 1)} about {_shown(own + inputs)} of "

@@ -30,6 +30,7 @@ from handgrad.training import Stream
 MOST_HELD = 100_000  # rows of the validation part, and of the test part
 MOST_BYTES = 50_000_000  # that each of them may take, and as much again encoded
 BUFFER = 128_000_000  # bytes for the shuffling, on every machine: the same seed gives the same model
+LEAST_HELD = 20  # rows, however long they are
 TRAIN, VALIDATION, TEST = 0, 1, 2
 SHOWN = 50  # blocks between two reports of how far a pass is
 
@@ -168,8 +169,9 @@ class Rows:
 
 
 def _draw(source: Source, options: Plain) -> Draw:
-    bytes_of_a_row = max(1.0, encoded(source.kinds, 1, options.dtype), source.bytes_of_a_row)
-    most = min(MOST_HELD, int(MOST_BYTES // bytes_of_a_row))
+    kept = {name: size for name, size in source.bytes_of_columns.items() if name not in options.ignore}
+    texts = sum(size for name, size in kept.items() if source.kinds[name] == "text")
+    most = min(MOST_HELD, max(LEAST_HELD, int(MOST_BYTES // max(1.0, encoded(source.kinds, 1, options.dtype), texts))))
     share = min(1.0, most / source.rows)
     test = min(options.test, share)
     validation = min(options.validation * (1 - options.test), share)

@@ -13,11 +13,21 @@ from rich.rule import Rule
 from rich.table import Table
 from rich.text import Text
 
-from handgrad.cli.runs.chart import STYLES, Curve, chart
 from handgrad.cli.faults import InputError
-from handgrad.cli.runs.listing import BROKEN, COMPLETE, FOREIGN, INTERRUPTED, TRAINED, UNFINISHED, Run, is_number, read_run
 from handgrad.cli.report import LOWER_IS_BETTER
+from handgrad.cli.runs.chart import STYLES, Curve, chart
 from handgrad.cli.runs.folders import find_folder, line_of, run_folders
+from handgrad.cli.runs.listing import (
+    BROKEN,
+    COMPLETE,
+    FOREIGN,
+    INTERRUPTED,
+    TRAINED,
+    UNFINISHED,
+    Run,
+    is_number,
+    read_run,
+)
 
 MOST = 4  # runs that fit side by side
 LETTERS = "abcd"

@@ -11,8 +11,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from handgrad.cli.runs.history import Row, rows_in
 from handgrad.cli.runs.folders import CHECKPOINTS, CONFIG, HISTORY, MODEL, is_trained
+from handgrad.cli.runs.history import Row, rows_in
 
 COMPLETE, INTERRUPTED, UNFINISHED = "complete", "interrupted", "unfinished"
 TRAINED, BROKEN, FOREIGN = "being trained", "broken", "not a run"

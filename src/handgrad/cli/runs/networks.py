@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 
 from handgrad.cli.data.columns import Features
-from handgrad.cli.presets.plain import PEAK_RATES
-from handgrad.cli.presets.base import preprocessing
-from handgrad.cli.runs.folders import CONFIG, HISTORY
 from handgrad.cli.data.tables import Table
 from handgrad.cli.data.targets import Classes, Target
+from handgrad.cli.presets.base import preprocessing
+from handgrad.cli.presets.plain import PEAK_RATES
+from handgrad.cli.runs.folders import CONFIG, HISTORY
 from handgrad.formats import FormatError, load
 from handgrad.formats.container import TABULAR, kind_of
 from handgrad.layers import L2, CrossEntropy, Layer, Loss, Parameters, SquaredError

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -118,7 +118,8 @@ class Table:
         try:
             yield from self._blocks_of(_reader(source, self._wanted(source), self.seen))
         finally:
-            self._read = None
+            if self._read is source:  # and not a later pass's
+                self._read = None
 
     def _blocks_of(self, reader: _Reader) -> Iterator[Block]:
         try:
@@ -147,7 +148,8 @@ class Table:
         held = gc.get_referents(relation)  # no public name says the connection
         connections = [each for each in held if isinstance(each, duckdb.DuckDBPyConnection)]
         for connection in connections:
-            connection.interrupt()
+            with suppress(duckdb.Error):  # one that is closed has no query
+                connection.interrupt()
         return bool(connections)
 
     def weights(self) -> Iterator[np.ndarray]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterator
 from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass, field
+from functools import cached_property
 from types import TracebackType
 from typing import Any, Self
 
@@ -42,12 +43,17 @@ class Source(AbstractContextManager["Source"]):
         """How many there are."""
         return sum(rows for _, rows in self.origin.files)
 
-    @property
-    def bytes_of_a_row(self) -> float:
-        """What one takes in memory, on the average of the first ones."""
+    @cached_property
+    def bytes_of_columns(self) -> dict[str, float]:
+        """What a row of each column takes in memory, on the average of the first ones."""
         with closing(self.blocks(LOOKED_AT)) as blocks:
             block = next(blocks)
-        return sum(column.cells.nbytes + column.missing.nbytes for column in block.columns.values()) / block.rows
+        return {name: (each.cells.nbytes + each.missing.nbytes) / block.rows for name, each in block.columns.items()}
+
+    @property
+    def bytes_of_a_row(self) -> float:
+        """What all of a row takes."""
+        return sum(self.bytes_of_columns.values())
 
     def blocks(self, most: int = BLOCK) -> Generator[Table]:
         """The table, in blocks of so many rows, the last of what is left. Raises InputError where a file is not what it
