@@ -5,7 +5,7 @@ VENV ?= .venv
 EXTRA ?=
 # The extras that are installed with it; GROUPS=test,ray tests the training on Ray too.
 GROUPS ?= test
-# One process more than there are cores, each with the tests of whole files, as far as there are some; PYTEST="..." passes options on.
+# One process a core, each with the tests of whole files, as far as there are some; PYTEST="..." passes options on.
 PYTEST ?= -n auto --dist worksteal
 
 bin := $(VENV)/bin
