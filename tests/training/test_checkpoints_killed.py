@@ -68,6 +68,7 @@ def handlers():
 @pytest.mark.parametrize("every", [1, "1 hour"])
 def test_sigterm_keeps_the_training_and_leaves(tmp_path, handlers, capsys, engine, every):
     whole = train(SCHEDULED, engine=engine)
+    capsys.readouterr()  # of kernels that are compiled for the first time
     with pytest.raises(Terminated) as caught:
         train(SCHEDULED, engine=engine, checkpoint=tmp_path, every=every, callbacks=send(signal.SIGTERM, 2))
     assert caught.value.code == 143
