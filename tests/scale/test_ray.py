@@ -87,6 +87,7 @@ def test_divergence_comes_through_from_a_process():
     np.testing.assert_array_equal(error.result.params.flat, found.value.result.params.flat)
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # within Ray
 def test_nan_in_the_share_of_one(cluster):
     """The error names the column, and the worker that met it."""
     pa = pytest.importorskip("pyarrow")
