@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -116,10 +117,27 @@ def differences(a: tuple[np.ndarray, Parameters], b: tuple[np.ndarray, Parameter
 
 
 def assert_agree(training: Training, exact: float = 1e-12) -> None:
-    """The compiled engine's run is eager's, to rounding: float32's losses to 1e-4."""
+    """The compiled engine's run is eager's, to rounding: float32's losses to 1e-4.
+
+    A training may swing, and make more than that of rounding: then as near as eager's comes to itself.
+    """
     assert training.params.flat.dtype == training.dtype
-    found = differences(training.run(training.eager()), training.run(training.compiled()))
+    run = training.run(training.eager())
+    found = differences(run, training.run(training.compiled()))
     if training.dtype == np.float64:
-        assert max(found) <= exact, found
+        assert max(found) <= exact or max(found) <= 4 * max(rounded(training, run)), found
     else:
         assert found[0] <= 1e-4, found
+
+
+def rounded(training: Training, run: tuple[np.ndarray, Parameters]) -> Iterator[float]:
+    """How far eager's run comes from `run` when its first parameters are moved by a last digit, here up and there down.
+
+    Some times over, in float64.
+    """
+    for seed in range(5):
+        engine, params = training.eager(), training.params
+        digits = np.random.default_rng(seed).choice([-1.0, 1.0], params.flat.shape)
+        params.flat[...] = np.nextafter(params.flat, digits * np.inf)
+        engine.resume(params)
+        yield max(differences(run, training.run(engine)))

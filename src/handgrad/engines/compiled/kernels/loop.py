@@ -93,7 +93,8 @@ def _train(real: Any, kind: Vectors) -> Any:
     scaled_norm, at, wait = optimizers(real, kind).scaled_norm, pointer(real), barrier()
     integers, floats = pointer(np.int64), pointer(np.float64)
     wide, flush = memory.wide(), memory.flush()
-    size, short, zero = np.dtype(real).itemsize, max(kind.short, 1), real(0)
+    size, zero = np.dtype(real).itemsize, real(0)
+    short = kind.tiles[0][2] if kind.tiles else 1
     single = real is np.float32
     # not np.isfinite: it takes x - x, which is 0 where sums may be taken in any order
     largest = float(np.finfo(np.float64).max)

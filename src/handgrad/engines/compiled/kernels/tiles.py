@@ -1,6 +1,6 @@
 """The innermost loop of a matrix product, as LLVM vector code: a tile of C stays in registers until it is whole.
 
-A tile has `rows` rows and one or two vectors of columns. Before its sum starts and after it ends, it does what would
+A tile has `rows` rows and one vector of columns or more. Before its sum starts and after it ends, it does what would
 else take passes of their own over C: the bias, the activation, the local gradient, the bias gradient.
 
 The left operand A is read a number at a time, each broadcast to a vector; the right operand B a vector at a time.
@@ -18,7 +18,7 @@ import numpy as np
 from handgrad.engines.compiled.kernels.vectors import LINE, Vectors
 
 # Lines that a tile asks for in UNROLL steps, so that the next panel of B has come by the time it is needed: a panel
-# goes by some ten tiles of rows, or three of columns, in whose time the optimizer's four numbers may come as well.
+# goes by some twenty tiles of rows; or ten of columns, in whose time the optimizer's four numbers may come as well.
 ROW_LINES, COLUMN_LINES = 1, 4
 
 # What is done to a tile whose sum is whole; all but STORE and RELU add its columns' sums to the bias gradient.
@@ -26,7 +26,7 @@ STORE, RELU, SUMS, MASK, LOCAL = range(5)
 UNROLL = 4  # steps of a sum between two looks at whether it is whole, in the tiles that most of the work is done by
 
 
-def row_tile(real: Any, kind: Vectors, rows: int, vectors: int, whole: bool) -> Callable[..., None]:
+def row_tile(real: Any, kind: Vectors, rows: int, vectors: int, sure: int, unroll: bool) -> Callable[..., None]:
     """C[rows, columns] = start + A B, or C + A B: samples are rows of A and C. For outputs and inputs' gradients.
 
     A: the rows' first panel, the next one a_panel bytes on; k: the length of the sums. B: rows of b_row bytes.
@@ -34,20 +34,20 @@ def row_tile(real: Any, kind: Vectors, rows: int, vectors: int, whole: bool) -> 
     bytes on each time; in a tile of columns the lines so many bytes from it too.
     C: rows of c_row bytes; start: a row that each sum starts from, the bias; add: start from C instead.
     saved: as C, the layer's own output (MASK) or its local gradient (LOCAL), by which the tile is multiplied.
-    sums: a row, to which the columns' sums are added. tail: how many lanes of the last vector there are; all of them
-    in a `whole` tile, which need not ask.
+    sums: a row, to which the columns' sums are added. width: how many columns there are; the first `sure` vectors
+    have theirs all, and need not ask. unroll: whether it will run so often that UNROLL steps at a time are worth it.
     """
-    panel = kind.panel(real)
-    return _tile(real, kind, rows, vectors, panel, 1, panel, (STORE, RELU, SUMS, MASK, LOCAL), whole, whole)
+    panel, modes = kind.panel(real), (STORE, RELU, SUMS, MASK, LOCAL)
+    return _tile(real, kind, rows, vectors, panel, 1, panel, modes, sure, sure, unroll)
 
 
-def column_tile(real: Any, kind: Vectors, rows: int, vectors: int, whole: bool) -> Callable[..., None]:
+def column_tile(real: Any, kind: Vectors, rows: int, vectors: int, sure: int, unroll: bool) -> Callable[..., None]:
     """C[rows, columns] = A^T B, or C + A^T B: samples are what is summed over. What a weight's gradient needs.
 
     As `row_tile`, but A's features are the rows of C; they lie in one panel. k: the number of samples. B is a matrix
-    of samples, whose panels have room to spare: only what is stored has a tail.
+    of samples, whose panels have room to spare: only where it is stored must a vector ask for its columns.
     """
-    return _tile(real, kind, rows, vectors, 1, kind.panel(real), 0, (STORE,), True, whole)
+    return _tile(real, kind, rows, vectors, 1, kind.panel(real), 0, (STORE,), vectors, sure, unroll)
 
 
 def _tile(
@@ -59,10 +59,11 @@ def _tile(
     a_step: int,
     block: int,
     modes: tuple[int, ...],
-    whole_b: bool,
-    whole_c: bool,
+    sure_b: int,
+    sure_c: int,
+    unroll: bool,
 ) -> Callable[..., None]:
-    """block: how many steps of k one panel of A holds, 0 for all. whole_b, whole_c: whether B and C have no tail."""
+    """block: how many steps of k one panel of A holds, 0 for all. sure_b, sure_c: `sure`, of B and of C."""
     from llvmlite import ir
     from numba import types
     from numba.core import cgutils
@@ -74,13 +75,13 @@ def _tile(
     suffix = f"v{lanes}f{8 * size}"
     zero = ir.Constant(vec, [0.0] * lanes)
     lines = ROW_LINES if block else COLUMN_LINES
-    unrolled = (UNROLL, 1) if rows > 1 and (rows != kind.short or not block) else (1,)
+    unrolled = (UNROLL, 1) if unroll else (1,)
     align = ir.Constant(i32, size)
 
     @intrinsic
-    def tile(typing, A, a_panel, k, B, b_row, ahead, C, c_row, start, add, saved, sums, tail, mode, *more):
+    def tile(typing, A, a_panel, k, B, b_row, ahead, C, c_row, start, add, saved, sums, width, mode, *more):
         def codegen(context, b, signature, args):
-            A, a_panel, k, B, b_row, ahead, C, c_row, start, add, saved, sums, tail, mode, more = args
+            A, a_panel, k, B, b_row, ahead, C, c_row, start, add, saved, sums, width, mode, more = args
             second, third, fourth, stride = cgutils.unpack_tuple(b, more, 4)
             word = A.type
 
@@ -100,22 +101,24 @@ def _tile(
                 one = b.insert_element(undefined, value, ir.Constant(i32, 0))
                 return b.shuffle_vector(one, undefined, first)
 
-            lane = ir.Constant(ir.VectorType(word, lanes), list(range(lanes)))
-            mask = b.icmp_signed("<", lane, splat(tail))
+            columns, masks = splat(width), {}
+            for v in range(min(sure_b, sure_c), vectors):
+                places = ir.Constant(ir.VectorType(word, lanes), list(range(lanes * v, lanes * (v + 1))))
+                masks[v] = b.icmp_signed("<", places, columns)
 
             def at(address, v):
                 return b.inttoptr(b.add(address, word(size * lanes * v)), pointer)
 
-            def load(address, v, whole=whole_c):
-                if v == vectors - 1 and not whole:
-                    return b.call(masked_load, [at(address, v), align, mask, zero])
+            def load(address, v, sure=sure_c):
+                if v >= sure:
+                    return b.call(masked_load, [at(address, v), align, masks[v], zero])
                 value = b.load(at(address, v))
                 value.align = size
                 return value
 
             def store(value, address, v):
-                if v == vectors - 1 and not whole_c:
-                    b.call(masked_store, [value, at(address, v), align, mask])
+                if v >= sure_c:
+                    b.call(masked_store, [value, at(address, v), align, masks[v]])
                 else:
                     b.store(value, at(address, v)).align = size
 
@@ -156,7 +159,7 @@ def _tile(
                     one.add_incoming(value, source)
 
             def step(a, right_row, sums):
-                right = [load(right_row, v, whole_b) for v in range(vectors)]
+                right = [load(right_row, v, sure_b) for v in range(vectors)]
                 new = []
                 for r in range(rows):
                     x = broadcast(a, r * a_row)

@@ -19,16 +19,17 @@ CACHED = 2**19  # bytes of one operand of a product that stay in the second cach
 
 @dataclass(frozen=True)
 class Vectors:
-    """A way to multiply matrices. Matrices are kept in panels of columns, each as wide as a tile: two vectors.
+    """A way to multiply matrices. Matrices are kept in panels of columns, each as wide as the widest tile.
 
-    bits: of one vector; 0 where there is none, and a matrix is one panel. tall, short: rows of a tile. Two vectors of
-    `tall` rows and their operands fill the processor's vector registers, of which AVX-512 has 32 and AVX2 16.
+    bits: of one vector; 0 where there is none, and a matrix is one panel. tiles: (vectors, rows of a tall tile, rows of
+    a short one), the widest first, each half as wide as the one before. A tall tile and what it is made from fill the
+    processor's vector registers, of which AVX-512 has 32 and AVX2 16. Six rows of four vectors take ten numbers from
+    memory for 24 products, twelve rows of two would take fourteen: where a core is shared, that is 10 to 15 % of time.
     """
 
     name: str
     bits: int
-    tall: int = 0
-    short: int = 0
+    tiles: tuple[tuple[int, int, int], ...] = ()
 
     def lanes(self, real: Any) -> int:
         """Numbers in a vector."""
@@ -36,10 +37,17 @@ class Vectors:
 
     def panel(self, real: Any) -> int:
         """Columns in a panel; 0 where a matrix is one panel, however wide."""
-        return 2 * self.lanes(real)
+        return self.tiles[0][0] * self.lanes(real) if self.tiles else 0
 
 
-KINDS = {v.name: v for v in (Vectors("avx512", 512, 12, 8), Vectors("avx2", 256, 6, 4), Vectors("dot", 0))}
+KINDS = {
+    v.name: v
+    for v in (
+        Vectors("avx512", 512, ((4, 6, 4), (2, 12, 8), (1, 16, 8))),
+        Vectors("avx2", 256, ((2, 6, 4), (1, 8, 4))),
+        Vectors("dot", 0),
+    )
+}
 
 
 @cache
