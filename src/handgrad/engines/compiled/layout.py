@@ -38,8 +38,8 @@ class Layout:
         return m * (-(-n // self.panel) * self.panel if self.panel else n)
 
     def blocks(self, k: int, n: int) -> int:
-        """How many blocks, as wide and as high as a panel, a weight (k, n) has."""
-        return -(-k // self.panel) * -(-n // self.panel) if self.panel else 1
+        """How many blocks a weight (k, n) has, each as high as a panel and as wide, or as those that go abreast."""
+        return -(-k // self.panel) * -(-n // (self.panel * self.kind.abreast)) if self.panel else 1
 
     def panels(self, k: int, n: int) -> Iterator[tuple[int, int, int]]:
         """(first column, columns, place of its first number) for each panel of a weight."""

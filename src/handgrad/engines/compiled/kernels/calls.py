@@ -29,7 +29,7 @@ FOR_PREDICTION = (BY_ROWS, ACTIVATE, SOFTMAX, NORMALIZE, FORWARD)
 # name, result, arguments: "i" an integer or address, "f" a float, "u" an unsigned integer
 SIGNATURES = {
     BY_ROWS: ("by_rows", "", 12 * "i"),
-    BY_COLUMNS: ("by_columns", "", 12 * "i"),
+    BY_COLUMNS: ("by_columns", "", 13 * "i"),
     LOSS: ("loss", "f", "if" + 12 * "i"),
     ACTIVATE: ("activate", "", "ifiii"),
     SOFTMAX: ("softmax", "", 7 * "i" + "f"),

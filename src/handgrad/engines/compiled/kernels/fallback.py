@@ -35,7 +35,7 @@ def products(real: Any) -> SimpleNamespace:
                 if mode >= SUMS:
                     total[j] += value
 
-    def by_columns(A, rows, B, w, C, m, add, zeros, wanted, second, third, fourth):
+    def by_columns(A, rows, B, w, C, m, add, zeros, c_panel, wanted, second, third, fourth):
         product = np.dot(carray(at(A), (m, rows)).T, carray(at(B), (m, w)))
         c = carray(at(C), (rows, w))
         if add:

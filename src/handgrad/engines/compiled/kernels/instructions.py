@@ -12,7 +12,7 @@ from handgrad.engines.compiled.kernels import program as p
 from handgrad.engines.compiled.kernels.calls import call
 from handgrad.engines.compiled.kernels.elementwise import IDENTITY, RELU, elementwise
 from handgrad.engines.compiled.kernels.memory import pointer, prefetch
-from handgrad.engines.compiled.kernels.options import INNER
+from handgrad.engines.compiled.kernels.options import INLINE, INNER
 from handgrad.engines.compiled.kernels.program import (
     BEFORE,
     ELSEWHERE,
@@ -35,6 +35,23 @@ SOON = 3  # rows of the inputs that are asked for ahead
 
 
 @cache
+def abreast(kind: Vectors) -> Any:
+    """An njit function (panel, left): how many columns the next product is for, of those left: of whole panels, or one.
+
+    panel: columns of one.
+    """
+    from numba import njit
+
+    most = kind.abreast
+
+    @njit(**INLINE)
+    def columns(panel, left):
+        return most * panel if left >= most * panel else min(panel, left)
+
+    return columns
+
+
+@cache
 def forward(real: Any, kind: Vectors) -> Any:
     """A unit that runs the instructions of a forward pass, from `begin` up to `end`, for some rows of a batch.
 
@@ -50,6 +67,7 @@ def forward(real: Any, kind: Vectors) -> Any:
     e, prefetch_line = elementwise(real), prefetch()
     join_gate, copy, drop = e.join_gate, e.copy, e.drop
     by_rows, activate, keep = call(calls.BY_ROWS), call(calls.ACTIVATE), call(calls.KEEP)
+    columns = abreast(kind)
     softmax, normalize = call(calls.SOFTMAX), call(calls.NORMALIZE)
 
     @njit(**INNER)
@@ -104,9 +122,10 @@ def forward(real: Any, kind: Vectors) -> Any:
                 target = out if op == p.LINEAR else b
                 for start in range(first, last, step):
                     left, rows = a + start * k_stride * size, min(step, last - start)
-                    for q in range(0, n, stride):
+                    q = 0
+                    while q < n:
                         here = (q // stride * distance + start * stride) * size
-                        w, whole = min(stride, n - q), rows * stride
+                        w, whole = columns(stride, n - q), rows * stride
                         bias = base[ZEROS] if fields[p.BIAS] < 0 else params + (fields[p.BIAS] + q) * size
                         weight = params + (fields[p.WEIGHT] + q * k) * size
                         by_rows(
@@ -123,10 +142,14 @@ def forward(real: Any, kind: Vectors) -> Any:
                                 *(left, m * k_stride * size, k, weight, w, local + here, rows),
                                 *(bias, none, none, none, tile),
                             )
-                            activate(kernels, mode, number[0], local + here, out + here, whole)
-                            join_gate(b + here, local + here, out + here, whole)
-                        elif mode not in (RELU, IDENTITY):
-                            activate(kernels, mode, number[0], out + here, local + here, whole)
+                        for _ in range(0, w, stride):
+                            if op == p.GATED:
+                                activate(kernels, mode, number[0], local + here, out + here, whole)
+                                join_gate(b + here, local + here, out + here, whole)
+                            elif mode not in (RELU, IDENTITY):
+                                activate(kernels, mode, number[0], out + here, local + here, whole)
+                            here += distance * size
+                        q += w
                 continue
             for q in range(0, n, stride):
                 skip = (q // stride * distance + first * stride) * size
@@ -161,7 +184,7 @@ def backward(real: Any, kind: Vectors) -> Any:
     integers, floats = pointer(np.int64), pointer(np.float64)
     by_rows, loss, weight_gradient = call(calls.BY_ROWS), call(calls.LOSS), weight_gradients(real, kind)
     softmax_back, normalize_back = call(calls.SOFTMAX_BACK), call(calls.NORMALIZE_BACK)
-    e = elementwise(real)
+    e, columns = elementwise(real), abreast(kind)
     copy, times, part_gate = e.copy, e.times, e.part_gate
     where_positive, column_sums = e.where_positive, e.column_sums
 
@@ -193,22 +216,26 @@ def backward(real: Any, kind: Vectors) -> Any:
                 step = max(EVEN, CACHED // (n * size) // EVEN * EVEN)
                 for start in range(first, last, step):
                     left, rows = a + start * stride * size, min(step, last - start)
-                    for q in range(0, k, width):
-                        here = (q * m + start * width) * size
+                    q = 0
+                    while q < k:
+                        here, w = (q * m + start * width) * size, columns(width, k - q)
                         target = out + here
-                        if op == p.GATED_GRADIENT and not add:  # read at once, and never again: a panel will do
+                        if op == p.GATED_GRADIENT and not add:  # read at once, and never again: so many panels will do
                             target = out + start * width * size
                         weight = base[TRANSPOSED] + (fields[p.WEIGHT] + q * n) * size
                         by_rows(
                             kernels,
-                            *(left, distance * size, n, weight, min(width, k - q), target, rows),
+                            *(left, distance * size, n, weight, w, target, rows),
                             *(zeros, add, saved + here, sums + q * size, mode),
                         )
                         if op == p.GATED_GRADIENT:
-                            gate_gradients(
-                                *(target, b + here, saved + here, rows, min(width, k - q), width),
-                                *(sums_at, fields[p.BIAS], fields[p.SUMS], q),
-                            )
+                            for j in range(0, w, width):
+                                skip = j * m * size
+                                gate_gradients(
+                                    *(target + skip, b + here + skip, saved + here + skip, rows, min(width, w - j)),
+                                    *(width, sums_at, fields[p.BIAS], fields[p.SUMS], q + j),
+                                )
+                        q += w
             elif op == p.LOSS:
                 targets, weights, whole = base[TARGETS], base[WEIGHTS], m + base[ELSEWHERE]
                 total += loss(

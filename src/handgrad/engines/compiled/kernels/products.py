@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import cache
 from types import SimpleNamespace
 from typing import Any
@@ -15,103 +15,129 @@ from handgrad.engines.compiled.kernels.vectors import LINE, Vectors
 
 # What a tile asks for ahead (see `row_tile`): one line at a time, or four, one after the other.
 NEXT, PANEL = (0, 0, 0, LINE), (LINE, 2 * LINE, 3 * LINE, 4 * LINE)
-CHUNK = 2**14  # bytes of each of two panels that stay in the first cache, while a weight's gradient sums over them
+CHUNK = 2**13  # bytes of a panel of samples that stay in the first cache, while a weight's gradient sums over them
 SPAN = 128  # samples that are summed over in the time in which one of the blocks comes that the optimizer will want
 
 
 @cache
 def products(real: Any, kind: Vectors) -> SimpleNamespace:
-    """by_rows, one panel of C = start + A B; by_columns, one block of C = A^T B. For one dtype and kind of vector."""
+    """by_rows, a panel or two of C = start + A B; by_columns, a block or two of C = A^T B.
+
+    For one dtype and kind of vector. Two where the kind has tiles for it, and both are as wide as a panel.
+    """
     from numba import njit
 
     size, panel, lanes = np.dtype(real).itemsize, kind.panel(real), kind.lanes(real)
-    chunk = min(SPAN, CHUNK // (panel * size))
-    # a tile is for more columns than half of its own
-    half, quarter = (vectors // 2 * lanes for vectors, _, _ in kind.tiles[:2])
+    row, chunk, pairs = panel * size, CHUNK // (panel * size), kind.abreast == 2
 
-    def strip(tile: Callable[..., Any], width: int, whole: bool, a_row: int, one: Any) -> Callable[..., None]:
-        """m rows of C: tall tiles, then short ones, then single rows. a_row: bytes from a row's A to the next row's.
+    def strip(tile: Callable[..., Any], a_row: int, shape: tuple[int, int, int], one: Any) -> Callable[..., int]:
+        """Rows of C: tall tiles, then short ones, then single rows, unless there are no tiles for them: the rows done.
 
-        width: which of the kind's tiles. one: the tile of a single row. ahead, soon: see `row_tile`.
+        a_row: bytes from a row's A to the next row's. shape: of the kind's tiles. one: the tile of a single row, or
+        None. ahead, soon: see `row_tile`. done: the first rows, which are there already.
         """
-        vectors, tall, short = kind.tiles[width]
-        sure = vectors if whole else vectors // 2
+        vectors, tall, short = shape
+        sure = vectors if vectors > 1 else 0
         big, small = tile(real, kind, tall, vectors, sure, True), tile(real, kind, short, vectors, sure, a_row == size)
+        ones = one is not None
+        single = one if ones else small
 
         @njit(**INLINE)
-        def run(A, a_panel, k, B, b_row, ahead, C, c_row, m, start, add, saved, sums, w, mode, soon):
-            talls = m // tall
-            if talls > 0 and m % tall < short and m % tall + tall >= 2 * short:
+        def run(A, a_panel, k, B, b_row, b_next, ahead, C, c_row, c_next, m, start, add, saved, sums, w, mode, soon, i):
+            left = m - i
+            talls = left // tall
+            if talls > 0 and left % tall < short and left % tall + tall >= 2 * short:
                 talls -= 1  # two short tiles in place of a tall one and many single rows
-            asked, i = k // UNROLL * soon[3], 0  # bytes that a tile asks for ahead
-            while i < talls * tall:
-                a, c, s = A + i * a_row, C + i * c_row, saved + i * c_row
-                far = ahead + i // tall * asked
-                big(a, a_panel, k, B, b_row, far, c, c_row, start, add, s, sums, w, mode, *soon)
-                i += tall
-            while i + short <= m:
-                a, c, s = A + i * a_row, C + i * c_row, saved + i * c_row
-                far = ahead + i // tall * asked
-                small(a, a_panel, k, B, b_row, far, c, c_row, start, add, s, sums, w, mode, *soon)
-                i += short
+            asked, until = k // UNROLL * soon[3], i + talls * tall  # bytes that a tile asks for ahead
             while i < m:
-                a, c, s = A + i * a_row, C + i * c_row, saved + i * c_row
-                far = ahead + i // tall * asked
-                one(a, a_panel, k, B, b_row, far, c, c_row, start, add, s, sums, w, mode, *soon)
-                i += 1
+                a, c, s, far = A + i * a_row, C + i * c_row, saved + i * c_row, ahead + i // tall * asked
+                if i < until:
+                    big(a, a_panel, k, B, b_row, b_next, far, c, c_row, c_next, start, add, s, sums, w, mode, *soon)
+                    i += tall
+                elif i + short <= m:
+                    small(a, a_panel, k, B, b_row, b_next, far, c, c_row, c_next, start, add, s, sums, w, mode, *soon)
+                    i += short
+                elif ones:
+                    single(a, a_panel, k, B, b_row, b_next, far, c, c_row, c_next, start, add, s, sums, w, mode, *soon)
+                    i += 1
+                else:
+                    break
+            return i
 
         return run
 
-    def strips(tile: Callable[..., Any], a_row: int) -> Sequence[Any]:
-        """For C as wide as a panel, more than half as wide, more than a quarter, and the rest, where there is one."""
-        one = tile(real, kind, 1, kind.tiles[0][0], 0, False)
-        wide, middle, *narrow = (strip(tile, width, False, a_row, one) for width in range(len(kind.tiles)))
-        return strip(tile, 0, True, a_row, one), wide, middle, *(narrow or [middle])
+    def strips(tile: Callable[..., Any], a_row: int) -> tuple[Any, Any, Any]:
+        """For two panels abreast, for one, and for columns of a narrower one, a vector at a time."""
+        one = tile(real, kind, 1, 2, 0, False)
+        whole, few = (strip(tile, a_row, shape, one) for shape in kind.tiles[-2:])
+        return strip(tile, a_row, kind.tiles[0], None) if pairs else whole, whole, few
 
-    rows_whole, rows_wide, rows_half, rows_narrow = strips(row_tile, size * panel)
-    _, columns_wide, columns_half, columns_narrow = strips(column_tile, size)
+    rows_pair, rows_whole, rows_few = strips(row_tile, row)
+    columns_pair, columns_whole, columns_few = strips(column_tile, size)
 
     def by_rows(A, a_panel, k, B, w, C, m, start, add, saved, sums, mode):
-        """C[m, w] = start + A[m, k] B[k, w], B a panel of a weight."""
-        b_row, row, ahead = w * size, panel * size, B + k * w * size
-        if w == panel:
-            rows_whole(A, a_panel, k, B, b_row, ahead, C, row, m, start, add, saved, sums, w, mode, NEXT)
-        elif w > half:
-            rows_wide(A, a_panel, k, B, b_row, ahead, C, row, m, start, add, saved, sums, w, mode, NEXT)
-        elif w > quarter:
-            rows_half(A, a_panel, k, B, b_row, ahead, C, row, m, start, add, saved, sums, w, mode, NEXT)
-        else:
-            rows_narrow(A, a_panel, k, B, b_row, ahead, C, row, m, start, add, saved, sums, w, mode, NEXT)
-
-    def by_columns(A, rows, B, w, C, m, add, zeros, wanted, second, third, fourth):
-        """C[rows, w] = A[m, rows]^T B[m, w], A and B a panel each, C part of a panel of a weight's gradient.
-
-        wanted: the first of four blocks as large as C that will be wanted after it, the others so many bytes from it;
-        0 where none will.
-        """
-        row = panel * size
-        for s in range(0, m, chunk):
-            a, b, count = A + s * row, B + s * row, min(chunk, m - s)
-            more = 1 if s > 0 else add
-            # all four blocks in one span, or two or one in each, so that they don't come faster than they can
-            ahead, soon, span = b + m * row, PANEL, s // SPAN
-            if wanted != 0 and m <= SPAN:
-                ahead, soon = wanted, (second, third, fourth, LINE)
-            elif wanted != 0 and m <= 3 * SPAN and span <= 1:
-                ahead, soon = wanted, (second, 0, second, LINE)
-                if span == 1:
-                    ahead, soon = wanted + third, (fourth - third, 0, fourth - third, LINE)
-            elif wanted != 0 and m > 3 * SPAN and span <= 3:
-                ahead, soon = wanted, (0, 0, 0, LINE)
-                if span > 0:
-                    ahead += second if span == 1 else third if span == 2 else fourth
-            if wanted != 0 and s % SPAN:  # the second half of them
-                ahead += rows * w * size // 2
-            if w > half:
-                columns_wide(a, 0, count, b, row, ahead, C, w * size, rows, zeros, more, 0, 0, w, 0, soon)
-            elif w > quarter:
-                columns_half(a, 0, count, b, row, ahead, C, w * size, rows, zeros, more, 0, 0, w, 0, soon)
+        """C[m, w] = start + A[m, k] B[k, w], B a panel of a weight, or two; panels of C are as far apart as of A."""
+        b_row, b_next, c_next, ahead, done, j = min(w, panel) * size, k * row, a_panel, B + k * w * size, 0, 0
+        if pairs and w == 2 * panel:
+            done = rows_pair(
+                A, a_panel, k, B, b_row, b_next, ahead, C, row, c_next, m, start, add, saved, sums, w, mode, NEXT, done
+            )
+        while j < w and done < m:
+            part, q, p = min(panel if w - j >= panel else lanes, w - j), j // panel, j % panel * size
+            b, c, s = B + q * b_next + p, C + q * c_next + p, saved + q * c_next + p
+            first, total = start + j * size, sums + j * size
+            if part == panel:
+                rows_whole(
+                    A, a_panel, k, b, b_row, 0, ahead, c, row, 0, m, first, add, s, total, part, mode, NEXT, done
+                )
             else:
-                columns_narrow(a, 0, count, b, row, ahead, C, w * size, rows, zeros, more, 0, 0, w, 0, soon)
+                rows_few(A, a_panel, k, b, b_row, 0, ahead, c, row, 0, m, first, add, s, total, part, mode, NEXT, done)
+            j += part
+
+    def by_columns(A, rows, B, w, C, m, add, zeros, c_panel, wanted, second, third, fourth):
+        """C[rows, w] = A[m, rows]^T B[m, w], A a panel, B a panel or two, C part of as many of a weight's gradient.
+
+        c_panel: bytes from a panel of C to the next. wanted: the first of four blocks as large as C that will be wanted
+        after it, the others so many bytes from it; 0 where none will. All but the fourth are as far from the next
+        panel's as C.
+        """
+        b_next = m * row
+        for q in range(0, m, chunk):
+            a, b, count = A + q * row, B + q * row, min(chunk, m - q)
+            more = 1 if q > 0 else add
+            # all four blocks in one span, or two or one in each, so that they don't come faster than they can
+            ahead, soon, span, done, j = b + (w + panel - 1) // panel * b_next, PANEL, q // SPAN, 0, 0
+            if wanted != 0:
+                here, last = wanted, fourth
+                if q % SPAN and w > panel:
+                    here, last = wanted + c_panel, fourth + rows * row - c_panel
+                elif q % SPAN:
+                    here += rows * w * size // 2
+                if m <= SPAN:
+                    ahead, soon = here, (second, third, last, LINE)
+                elif m <= 3 * SPAN and span <= 1:
+                    ahead, soon = here, (second, 0, second, LINE)
+                    if span == 1:
+                        ahead, soon = here + third, (last - third, 0, last - third, LINE)
+                elif m > 3 * SPAN and span <= 3:
+                    ahead, soon = here, (0, 0, 0, LINE)
+                    if span > 0:
+                        ahead += second if span == 1 else third if span == 2 else last
+            if pairs and w == 2 * panel:
+                done = columns_pair(
+                    a, 0, count, b, row, b_next, ahead, C, row, c_panel, rows, zeros, more, 0, 0, w, 0, soon, done
+                )
+            while j < w and done < rows:
+                part, i, p = min(panel if w - j >= panel else lanes, w - j), j // panel, j % panel * size
+                right, c, c_row = b + i * b_next + p, C + i * c_panel + p, min(panel, w - i * panel) * size
+                if part == panel:
+                    columns_whole(
+                        a, 0, count, right, row, 0, ahead, c, row, 0, rows, zeros, more, 0, 0, part, 0, soon, done
+                    )
+                else:
+                    columns_few(
+                        a, 0, count, right, row, 0, ahead, c, c_row, 0, rows, zeros, more, 0, 0, part, 0, soon, done
+                    )
+                j += part
 
     return SimpleNamespace(by_rows=by_rows, by_columns=by_columns)

@@ -68,7 +68,10 @@ def random(real: Any) -> Callable[..., None]:
         target, halves, scale = at(target_at), halves_at(target_at), real(scale)
         # u >= rate, u of 24 bits, as whole numbers of 32
         least = np.uint64(np.ceil(np.float64(np.float32(rate)) * 2.0**24)) << shift
-        i = 0
+        kept, i = none, 0
+        if single and count > 0:
+            target[0] = scale
+            kept = halves[0]  # its bits
         while i < count:
             place = (first + i) & 7
             w0, w1, w2, w3 = words((first + i) >> 3, key_0, key_1)
@@ -87,7 +90,6 @@ def random(real: Any) -> Callable[..., None]:
                 place += 1
                 i += 1
         if single:
-            kept = np.float32(scale).view(np.uint32)
             for j in range(count):
                 halves[j] = kept if np.uint64(halves[j]) >= least else none
 

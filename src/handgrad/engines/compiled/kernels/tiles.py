@@ -4,8 +4,8 @@ A tile has `rows` rows and one vector of columns or more. Before its sum starts 
 else take passes of their own over C: the bias, the activation, the local gradient, the bias gradient.
 
 The left operand A is read a number at a time, each broadcast to a vector; the right operand B a vector at a time.
-Matrices of samples lie in panels (see `panels`), so that the distances between numbers of A are known constants, and
-B and C are read and written from front to back.
+Matrices of samples lie in panels (see `layout`), so that the distances between numbers of A are known constants, and
+B and C are read and written from front to back. A tile of four vectors goes over two panels of B and C.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import numpy as np
 from handgrad.engines.compiled.kernels.vectors import LINE, Vectors
 
 # Lines that a tile asks for in UNROLL steps, so that the next panel of B has come by the time it is needed: a panel
-# goes by some twenty tiles of rows; or ten of columns, in whose time the optimizer's four numbers may come as well.
+# goes by some ten tiles of rows, or six of columns, in whose time the optimizer's four numbers may come as well.
 ROW_LINES, COLUMN_LINES = 1, 4
 
 # What is done to a tile whose sum is whole; all but STORE and RELU add its columns' sums to the bias gradient.
@@ -29,11 +29,13 @@ UNROLL = 4  # steps of a sum between two looks at whether it is whole, in the ti
 def row_tile(real: Any, kind: Vectors, rows: int, vectors: int, sure: int, unroll: bool) -> Callable[..., None]:
     """C[rows, columns] = start + A B, or C + A B: samples are rows of A and C. For outputs and inputs' gradients.
 
-    A: the rows' first panel, the next one a_panel bytes on; k: the length of the sums. B: rows of b_row bytes.
+    A: the rows' first panel, the next one a_panel bytes on; k: the length of the sums. B: rows of b_row bytes, in
+    panels b_panel bytes from one to the next.
     ahead, second, third, fourth, stride: what is to be in the second cache soon, a line each UNROLL steps, `stride`
     bytes on each time; in a tile of columns the lines so many bytes from it too.
-    C: rows of c_row bytes; start: a row that each sum starts from, the bias; add: start from C instead.
-    saved: as C, the layer's own output (MASK) or its local gradient (LOCAL), by which the tile is multiplied.
+    C: rows of c_row bytes, in panels c_panel bytes from one to the next; start: a row that each sum starts from, the
+    bias; add: start from C instead. saved: as C, the layer's own output (MASK) or its local gradient (LOCAL), by which
+    the tile is multiplied.
     sums: a row, to which the columns' sums are added. width: how many columns there are; the first `sure` vectors
     have theirs all, and need not ask. unroll: whether it will run so often that UNROLL steps at a time are worth it.
     """
@@ -45,9 +47,9 @@ def column_tile(real: Any, kind: Vectors, rows: int, vectors: int, sure: int, un
     """C[rows, columns] = A^T B, or C + A^T B: samples are what is summed over. What a weight's gradient needs.
 
     As `row_tile`, but A's features are the rows of C; they lie in one panel. k: the number of samples. B is a matrix
-    of samples, whose panels have room to spare: only where it is stored must a vector ask for its columns.
+    of samples, whose panels have room to spare: a vector alone need not ask for its columns of B.
     """
-    return _tile(real, kind, rows, vectors, 1, kind.panel(real), 0, (STORE,), vectors, sure, unroll)
+    return _tile(real, kind, rows, vectors, 1, kind.panel(real), 0, (STORE,), 1 if vectors == 1 else sure, sure, unroll)
 
 
 def _tile(
@@ -69,7 +71,8 @@ def _tile(
     from numba.core import cgutils
     from numba.extending import intrinsic
 
-    lanes, size = kind.lanes(real), np.dtype(real).itemsize
+    lanes, panel, size = kind.lanes(real), kind.panel(real), np.dtype(real).itemsize
+    of_panel = panel // lanes
     number = ir.FloatType() if size == 4 else ir.DoubleType()
     vec, bits, i32 = ir.VectorType(number, lanes), ir.VectorType(ir.IntType(1), lanes), ir.IntType(32)
     suffix = f"v{lanes}f{8 * size}"
@@ -79,11 +82,13 @@ def _tile(
     align = ir.Constant(i32, size)
 
     @intrinsic
-    def tile(typing, A, a_panel, k, B, b_row, ahead, C, c_row, start, add, saved, sums, width, mode, *more):
+    def tile(typing, A, a_panel, k, B, b_row, b_panel, ahead, C, c_row, c_panel, start, add, saved, sums, *more):
         def codegen(context, b, signature, args):
-            A, a_panel, k, B, b_row, ahead, C, c_row, start, add, saved, sums, width, mode, more = args
-            second, third, fourth, stride = cgutils.unpack_tuple(b, more, 4)
+            A, a_panel, k, B, b_row, b_panel, ahead, C, c_row, c_panel, start, add, saved, sums, more = args
+            width, mode, second, third, fourth, stride = cgutils.unpack_tuple(b, more, 6)
             word = A.type
+            if sure_b == vectors:  # whole panels
+                b_row = word(size * panel)
 
             def function(name, result, *arguments):
                 return cgutils.get_or_insert_function(b.module, ir.FunctionType(result, arguments), name)
@@ -106,21 +111,26 @@ def _tile(
                 places = ir.Constant(ir.VectorType(word, lanes), list(range(lanes * v, lanes * (v + 1))))
                 masks[v] = b.icmp_signed("<", places, columns)
 
-            def at(address, v):
+            def at(address, v, panel_bytes=None):
+                """Where vector v of a row is, of a row in panels or, without `panel_bytes`, of one that is whole."""
+                if panel_bytes is not None and v >= of_panel:
+                    address, v = b.add(address, panel_bytes), v - of_panel
                 return b.inttoptr(b.add(address, word(size * lanes * v)), pointer)
 
-            def load(address, v, sure=sure_c):
+            def load(address, v, panel_bytes=None, sure=sure_c):
+                place = at(address, v, panel_bytes)
                 if v >= sure:
-                    return b.call(masked_load, [at(address, v), align, masks[v], zero])
-                value = b.load(at(address, v))
+                    return b.call(masked_load, [place, align, masks[v], zero])
+                value = b.load(place)
                 value.align = size
                 return value
 
-            def store(value, address, v):
+            def store(value, address, v, panel_bytes=None):
+                place = at(address, v, panel_bytes)
                 if v >= sure_c:
-                    b.call(masked_store, [value, at(address, v), align, masks[v]])
+                    b.call(masked_store, [value, place, align, masks[v]])
                 else:
-                    b.store(value, at(address, v)).align = size
+                    b.store(value, place).align = size
 
             def broadcast(address, distance):
                 value = b.load(b.inttoptr(b.add(address, word(size * distance)), number.as_pointer()))
@@ -136,11 +146,11 @@ def _tile(
             loops = [(b.append_basic_block(f"by{steps}"), steps) for steps in unrolled]
 
             for row in c_rows:  # to be written when the sums are whole
-                for line in range(0, vectors * lanes * size, LINE):
-                    b.call(prefetch, [b.inttoptr(b.add(row, word(line)), byte), i32(1), i32(3), i32(1)])
+                for v in range(0, vectors, LINE // (size * lanes)):
+                    b.call(prefetch, [b.bitcast(at(row, v, c_panel), byte), i32(1), i32(3), i32(1)])
             b.cbranch(b.icmp_signed("!=", add, word(0)), from_c, from_start)
             b.position_at_end(from_c)
-            old = [load(c_rows[r], v) for r, v in cells]
+            old = [load(c_rows[r], v, c_panel) for r, v in cells]
             b.branch(outer)
             b.position_at_end(from_start)
             bias = [load(start, v) for v in range(vectors)]
@@ -159,7 +169,7 @@ def _tile(
                     one.add_incoming(value, source)
 
             def step(a, right_row, sums):
-                right = [load(right_row, v, sure_b) for v in range(vectors)]
+                right = [load(right_row, v, b_panel, sure_b) for v in range(vectors)]
                 new = []
                 for r in range(rows):
                     x = broadcast(a, r * a_row)
@@ -216,10 +226,10 @@ def _tile(
                     if m == RELU:  # as NumPy's maximum: NaN stays
                         value = b.select(b.fcmp_ordered("<=", value, zero), zero, value)
                     elif m == MASK:
-                        value = b.select(b.fcmp_ordered(">", load(saved_rows[r], v), zero), value, zero)
+                        value = b.select(b.fcmp_ordered(">", load(saved_rows[r], v, c_panel), zero), value, zero)
                     elif m == LOCAL:
-                        value = b.fmul(value, load(saved_rows[r], v))
-                    store(value, c_rows[r], v)
+                        value = b.fmul(value, load(saved_rows[r], v, c_panel))
+                    store(value, c_rows[r], v, c_panel)
                     column[v] = b.fadd(column[v], value)
                 if m not in (STORE, RELU):
                     for v in range(vectors):

@@ -19,12 +19,12 @@ CACHED = 2**19  # bytes of one operand of a product that stay in the second cach
 
 @dataclass(frozen=True)
 class Vectors:
-    """A way to multiply matrices. Matrices are kept in panels of columns, each as wide as the widest tile.
+    """A way to multiply matrices. Matrices are kept in panels of columns, each two vectors wide.
 
     bits: of one vector; 0 where there is none, and a matrix is one panel. tiles: (vectors, rows of a tall tile, rows of
-    a short one), the widest first, each half as wide as the one before. A tall tile and what it is made from fill the
-    processor's vector registers, of which AVX-512 has 32 and AVX2 16. Six rows of four vectors take ten numbers from
-    memory for 24 products, twelve rows of two would take fourteen: where a core is shared, that is 10 to 15 % of time.
+    a short one), the widest first: of two panels abreast where there are registers for it, of one, and of half of one.
+    A tall tile and what it is made from fill the processor's vector registers, of which AVX-512 has 32 and AVX2 16. Six
+    rows of four vectors take ten numbers from memory for 24 products, where twelve rows of two would take fourteen.
     """
 
     name: str
@@ -37,7 +37,12 @@ class Vectors:
 
     def panel(self, real: Any) -> int:
         """Columns in a panel; 0 where a matrix is one panel, however wide."""
-        return self.tiles[0][0] * self.lanes(real) if self.tiles else 0
+        return 2 * self.lanes(real)
+
+    @property
+    def abreast(self) -> int:
+        """Panels that a tile may go over."""
+        return self.tiles[0][0] // 2 if self.tiles else 1
 
 
 KINDS = {

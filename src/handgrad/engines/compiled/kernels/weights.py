@@ -20,9 +20,9 @@ from handgrad.engines.compiled.kernels.vectors import CACHED, LINE, Vectors
 def weight_gradients(real: Any, kind: Vectors) -> Any:
     """An njit function (kernels, instruction, base, m, thread, threads, pace) for one WEIGHT_GRADIENT.
 
-    A block is one panel of A by one of B, over all m samples. A thread begins with its own share of the blocks, as in
-    each step, so that their parameters stay in its cache; done with it, it takes what is left of the others'. Each
-    block is one thread's alone: the result is the same whoever takes it.
+    A block is one panel of A by one of B, or by two abreast, over all m samples. A thread begins with its own share of
+    the blocks, as in each step, so that their parameters stay in its cache; done with it, it takes what is left of the
+    others'. Each block is one thread's alone: the result is the same whoever takes it.
     instruction, pace: addresses; pace of the numbers of the optimizer's step, or 0 where that is to come when all of
     the gradient is there.
     """
@@ -31,7 +31,7 @@ def weight_gradients(real: Any, kind: Vectors) -> Any:
     size, panel = np.dtype(real).itemsize, kind.panel(real)
     integers, floats = pointer(np.int64), pointer(np.float64)
     by_columns, step, claim = call(calls.BY_COLUMNS), call(calls.STEP), atomics().add
-    none = np.int64(0)
+    none, most, each = np.int64(0), kind.abreast, panel or 2**62
 
     @njit(**INLINE)
     def run(kernels, instruction, base, m, thread, threads, pace_at):
@@ -42,7 +42,7 @@ def weight_gradients(real: Any, kind: Vectors) -> Any:
         if threads > 1 and fields[p.CLAIM] >= 0:
             counters = base[p.CLAIMS] + fields[p.CLAIM] * threads * LINE
         steps = pace_at != 0 and fields[p.PIECE] >= 0 and piece[p.AT_ONCE] != 0
-        k_width, n_width = (panel, panel) if panel else (k, n)
+        k_width, n_width = (panel, most * panel) if panel else (k, n)
         down, across = (k + k_width - 1) // k_width, (n + n_width - 1) // n_width
         # through as many panels of B as stay in the second cache, with each panel of A, before the next ones
         group = max(1, CACHED // (m * n_width * size))
@@ -60,7 +60,7 @@ def weight_gradients(real: Any, kind: Vectors) -> Any:
             abreast, place = min(group, across - before), block - before * down
             q, j = place // abreast * k_width, (before + place % abreast) * n_width
             w, height = min(n_width, n - j), min(k_width, k - q)
-            here = (fields[p.WEIGHT] + j * k + q * w) * size
+            here = (fields[p.WEIGHT] + j * k + q * min(each, w)) * size
             param, gradient = base[p.PARAMS] + here, base[p.GRADIENT] + here
             speed, square = base[p.SPEEDS] + here, base[p.SQUARES] + here
             target, wanted, fourth = none, none, none
@@ -69,20 +69,29 @@ def weight_gradients(real: Any, kind: Vectors) -> Any:
                 if piece[p.TURNED] >= 0:
                     target = base[p.TRANSPOSED] + (piece[p.TURNED] + q * n + j * height) * size
                     fourth = target - param
+            # from this block's place in its panel to that of the one abreast, which may be narrower, in the next
+            next_panel = (panel * k - q * max(0, 2 * panel - w)) * size
             left, rows, right, columns = a + q * m * size, height, b + j * m * size, w
             if panel and n == 1:  # the gradient of a column lies as its transpose does: so it is taken by vectors
                 left, rows, right, columns = right, 1, left, height
             by_columns(
                 kernels,
-                *(left, rows, right, columns, gradient, m, fields[p.ADD], base[p.ZEROS]),
+                *(left, rows, right, columns, gradient, m, fields[p.ADD], base[p.ZEROS], next_panel),
                 *(wanted, speed - param, square - param, fourth),
             )
             if steps:
-                decay = floats(pace_at)[DECAY] if piece[p.DECAYS] else 0.0
-                floats(base[p.BLOCKS])[piece[p.FIRST_BLOCK] + block] = step(
-                    kernels,
-                    *(base[p.OPTIMIZER], 1.0, decay, pace_at, base[p.CONSTANTS]),
-                    *(param, gradient, speed, square, height, w, target, height),
-                )
+                decay, total = floats(pace_at)[DECAY] if piece[p.DECAYS] else 0.0, 0.0
+                for i in range(0, w, each):
+                    width, skip = min(each, w - i), i // each * next_panel
+                    turned = target
+                    if target != 0:
+                        turned += i * height * size
+                    total += step(
+                        kernels,
+                        *(base[p.OPTIMIZER], 1.0, decay, pace_at, base[p.CONSTANTS]),
+                        *(param + skip, gradient + skip, speed + skip, square + skip, height, width),
+                        *(turned, height),
+                    )
+                floats(base[p.BLOCKS])[piece[p.FIRST_BLOCK] + block] = total
 
     return run
