@@ -112,6 +112,8 @@ def statuses(folder):
 
 def test_tune_cut_off_twice(cluster, handgrad, tmp_path):  # noqa: F811
     """By Ctrl-C, and by a kill while it goes on: trials that had ended are kept, and all are tried in the end."""
+    from handgrad.cli.tune.states import mend
+
     table = signs(tmp_path, 3000)
     folder = tmp_path / "runs" / "tune-signs"
     options = ("tune", table, "--target", "sign", "--address", cluster, "--at-once", 1)
@@ -135,9 +137,12 @@ def test_tune_cut_off_twice(cluster, handgrad, tmp_path):  # noqa: F811
     before = statuses(folder).count("TERMINATED")
     code, said = cut(signal.SIGKILL, ended(before + 1), *given, "--resume", cwd=tmp_path, **often)
     assert code == -signal.SIGKILL, said
+    for pattern in ("experiment_state-*", "basic-variant-state-*"):  # killed while it copied them, as may be
+        max(folder.glob(f"trials/{pattern}")).write_bytes(b"")
+    mend(folder / "trials")
     kept = {path: path.read_text() for path in folder.glob("trials/*/result.json")}
     before = statuses(folder).count("TERMINATED")
-    assert 2 <= before < TRIALS
+    assert 1 <= before < TRIALS  # the last that had ended may not have been copied yet: it is tried again
 
     ran = handgrad(*options, "--resume")
     assert ran.code == 0, ran.err

@@ -55,12 +55,17 @@ def send(number, epoch):
 
 @pytest.fixture
 def handlers():
-    """Those of SIGINT and SIGTERM, which must be the same at the end. A job in the background may ignore SIGINT."""
+    """Those of SIGINT and SIGTERM, which must be the same at the end.
+
+    A job in the background may ignore SIGINT; Ray, once used in this process, has a handler of its own for SIGTERM.
+    """
     found = signal.signal(signal.SIGINT, signal.default_int_handler)
+    found_of_end = signal.signal(signal.SIGTERM, signal.SIG_DFL)
     before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
     yield
     assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
     signal.signal(signal.SIGINT, found)
+    signal.signal(signal.SIGTERM, found_of_end)
 
 
 @posix

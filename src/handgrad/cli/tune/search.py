@@ -163,9 +163,11 @@ def _tuned(options: Plain, task: Task, trials: int, at_once: int | None, folder:
     from ray.tune.search import BasicVariantGenerator
 
     from handgrad.cli.tune.progress import Progress
+    from handgrad.cli.tune.states import Keeper, mend
 
     tried = tune.with_parameters(_trial, given=(replace(options, runs="runs", name=None), _parts(task)))
     tried = tune.with_resources(tried, {"cpu": 1})
+    mend(folder / TRIALS)
     if can_go_on(folder):
         tuner = tune.Tuner.restore(
             str(folder / TRIALS), tried, resume_unfinished=True, restart_errored=True, param_space=space()
@@ -186,7 +188,10 @@ def _tuned(options: Plain, task: Task, trials: int, at_once: int | None, folder:
             reuse_actors=True,
         ),
         run_config=tune.RunConfig(
-            name=TRIALS, storage_path=str(folder), verbose=0, callbacks=[] if silent else [Progress(trials)]
+            name=TRIALS,
+            storage_path=str(folder),
+            verbose=0,
+            callbacks=[Keeper(), *([] if silent else [Progress(trials)])],
         ),
     )
     return tuner.fit()

@@ -124,8 +124,9 @@ def _keys(duck: Duck, objects: str, data: Data) -> list[Key]:
         GROUP BY ALL ORDER BY count(*) DESC, kind"""
     )
     names = duck.rows(
-        f"SELECT key FROM (SELECT row_number() OVER () AS nth, unnest(json_keys(json)) AS key FROM {objects}) "
-        "GROUP BY key ORDER BY min(nth)"
+        "SELECT key FROM (SELECT nth, unnest(keys) AS key, unnest(range(len(keys))) AS place "
+        f"FROM (SELECT row_number() OVER () AS nth, json_keys(json) AS keys FROM {objects})) "
+        "GROUP BY key ORDER BY min((nth, place))"
     )
     keys = []
     for (name,) in names:
