@@ -23,7 +23,7 @@ SPAN = 128  # samples that are summed over in the time in which one of the block
 def products(real: Any, kind: Vectors) -> SimpleNamespace:
     """by_rows, a panel or two of C = start + A B; by_columns, a block or two of C = A^T B.
 
-    For one dtype and kind of vector. Two where the kind has tiles for it, and both are as wide as a panel.
+    For one dtype and kind of vector. Two where the kind has tiles for it; in by_rows both are as wide as a panel.
     """
     from numba import njit
 
@@ -34,7 +34,7 @@ def products(real: Any, kind: Vectors) -> SimpleNamespace:
         """Rows of C: tall tiles, then short ones, then single rows, unless there are no tiles for them: the rows done.
 
         a_row: bytes from a row's A to the next row's. shape: of the kind's tiles. one: the tile of a single row, or
-        None. ahead, soon: see `row_tile`. done: the first rows, which are there already.
+        None. ahead, soon: see `row_tile`. i: the first rows, which are there already.
         """
         vectors, tall, short = shape
         sure = vectors if vectors > 1 else 0
