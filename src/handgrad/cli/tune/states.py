@@ -20,10 +20,8 @@ from handgrad.cli.faults import InputError
 from handgrad.formats.atomic import replacing
 
 COPIES = "whole"  # the folder of the copies, a file for each session
-TRIALS, TO_TRY = (
-    "experiment_state-{}.json",
-    "basic-variant-state-{}.json",
-)  # the second is a pickle, in spite of its name
+TRIALS = "experiment_state-{}.json"
+TO_TRY = "basic-variant-state-{}.json"  # a pickle, in spite of its name
 
 
 class Keeper(Callback):

@@ -235,7 +235,7 @@ class Lowering:
                     sums, self.sums = self.sums, self.sums + k
                 self.finished.add(x)
             parts = maker.kind == "gate" and whole
-            dx, add = self._target(x, self.layout.panel * self.layout.kind.abreast if parts else 0)
+            dx, add = self._target(x, min(k, self.layout.panel * self.layout.kind.abreast) if parts else 0)
             if step.weight not in self.transposed:
                 self.transposed[step.weight] = self.transposed_size
                 self.transposed_size += k * n
