@@ -5,8 +5,8 @@ VENV ?= .venv
 EXTRA ?=
 # The extras that are installed with it; GROUPS=test,ray tests the training on Ray too.
 GROUPS ?= test
-# One process a core, each with the tests of whole files, as far as there are some; PYTEST="..." passes options on.
-PYTEST ?= -n auto --dist worksteal
+# One process more than there are cores, as tests of Ray and of the browser mostly wait; PYTEST="..." passes options on.
+PYTEST ?= -n $(shell $(PYTHON) -c 'import os; print(1 + (os.cpu_count() or 1))') --dist worksteal
 
 bin := $(VENV)/bin
 # Stamps say what is installed: a venv is made anew for another PYTHON, and added to for another EXTRA or GROUPS.

@@ -21,6 +21,7 @@ STUB = ast.parse((SOURCE / "__init__.pyi").read_text())
 WING = 3.5
 FLOORS: dict[str, float] = {
     "errors": 0,
+    "pages": 0,
     "threads": 0,
     "checks": 0.5,
     "ops": 1,

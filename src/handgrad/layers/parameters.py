@@ -10,6 +10,7 @@ from typing import Any, Self
 import array_api_compat
 import numpy as np
 
+from handgrad import pages
 from handgrad.errors import DTypeError, ParameterError, ShapeError
 from handgrad.initializers import Initializer
 from handgrad.ops.arrays import Array
@@ -58,7 +59,7 @@ class Parameters(Mapping[str, Array]):
         if dtype.kind != "f":
             raise DTypeError(f"dtype must be a floating-point type, got {dtype}")
         rng = np.random.default_rng(rng)
-        params = cls(specs, np.zeros(sum(math.prod(spec.shape) for spec in specs.values()), dtype))
+        params = cls(specs, pages.zeros(sum(math.prod(spec.shape) for spec in specs.values()), dtype))
         for name, spec in specs.items():
             value = spec.init(rng, spec.shape)
             if np.shape(value) != spec.shape:
@@ -73,7 +74,10 @@ class Parameters(Mapping[str, Array]):
     def pack(self, arrays: Mapping[str, Array]) -> Self:
         """Copies of `arrays`, one for each name, as Parameters over one new vector. None stands for zeros."""
         self.check_names(arrays)
-        flat = array_api_compat.array_namespace(self.flat).empty_like(self.flat)
+        if isinstance(self.flat, np.ndarray):
+            flat: Array = pages.zeros(len(self.flat), self.flat.dtype)
+        else:
+            flat = array_api_compat.array_namespace(self.flat).empty_like(self.flat)
         packed = self.like(flat)
         for name, view in packed._views.items():
             value = arrays[name]

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from handgrad import pages
 from handgrad.engines.compiled.kernels.vectors import LINE, Vectors
 
 
@@ -63,7 +64,7 @@ class Layout:
 def aligned(count: int, dtype: Any) -> np.ndarray:
     """`count` zeros, the first at the beginning of a line."""
     size = np.dtype(dtype).itemsize
-    raw = np.zeros(count * size + LINE, np.uint8)
+    raw = pages.zeros(count * size + LINE, np.uint8)
     start = -raw.ctypes.data % LINE
     return raw[start : start + count * size].view(dtype)
 

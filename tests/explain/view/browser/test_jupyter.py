@@ -12,6 +12,8 @@ from urllib.request import urlopen
 
 import pytest
 
+api = pytest.importorskip("playwright.sync_api", reason="needs Playwright: pip install playwright")
+
 SETTINGS = {
     "@jupyter-widgets/jupyterlab-manager:plugin": {"saveState": True},  # or a widget is not kept in the file
     "@jupyterlab/notebook-extension:tracker": {"windowingMode": "none"},  # cells out of sight are there too
@@ -127,7 +129,7 @@ def test_a_view_and_a_widget_stay_in_a_notebook(lab, context):
     with urlopen(f"{address}/api/kernels") as answer:
         assert json.load(answer) == []
 
-    page = opened(browser, address)  # with a new kernel, which has run nothing: it is the file that shows them
+    page = opened_again(browser, address)  # with a new kernel, which has run nothing: it is the file that shows them
     both_show(page)
     assert page.locator(".jp-InputPrompt", has_text="[1]:").count() == 1
     assert asked == []
@@ -139,6 +141,23 @@ def opened(browser, address):
     page.goto(f"{address}/lab/tree/views.ipynb?reset")
     page.locator(".jp-Notebook .jp-CodeCell").first.wait_for()
     return page
+
+
+def opened_again(browser, address):
+    """Opened until its widgets are restored.
+
+    JupyterLab's widget manager asks the new kernel for its own first, and where that fails, as it may while the kernel
+    starts on a busy machine, leaves out those of the file without a word.
+    """
+    for _ in range(3):
+        page = opened(browser, address)
+        try:
+            page.locator(WIDGET).first.wait_for(timeout=SECONDS / 2)
+        except api.TimeoutError:
+            page.close()
+        else:
+            return page
+    raise AssertionError("the widget is not there, three times")
 
 
 def both_show(page):

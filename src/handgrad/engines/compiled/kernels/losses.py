@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 
 from handgrad.engines.compiled.kernels.functions import functions
-from handgrad.engines.compiled.kernels.memory import pointer, wide
+from handgrad.engines.compiled.kernels.memory import pointer, prefetch, wide
 from handgrad.engines.compiled.kernels.options import INLINE
-from handgrad.engines.compiled.kernels.vectors import Vectors
+from handgrad.engines.compiled.kernels.vectors import LINE, SOON, Vectors
 
 HINGE, CROSS_ENTROPY, SOFT_CROSS_ENTROPY, BINARY_CROSS_ENTROPY, SQUARED_ERROR, HUBER, POISSON, QUANTILE = range(8)
 LARGE = 1e200  # of a product of sums of exponentials, which as many classes as there can be do not overflow
@@ -28,6 +28,7 @@ def losses(real: Any, kind: Vectors) -> Callable[..., float]:
 
     at, labels_at = pointer(real), pointer(np.int64)
     f, panel, wide_vectors = functions(real), kind.panel(real), wide()
+    size, prefetch_line = np.dtype(real).itemsize, prefetch()
     exp, sigmoid, log, log1p_exp_neg = f.exp, f.sigmoid, f.log, f.log1p_exp_neg
     zero, half, one, two = real(0), real(0.5), real(1), real(2)
 
@@ -169,6 +170,10 @@ def losses(real: Any, kind: Vectors) -> Callable[..., float]:
                 else:
                     value = log(sum_of_exp) * mass - target
             else:
+                if i + SOON < end:  # rows are anywhere in memory: the processor cannot guess which is the next
+                    soon = y_at + index[i + SOON] * n * size
+                    for line in range(0, n * size, LINE):
+                        prefetch_line(soon + line)
                 value = zero
                 factor /= real(n)
                 for q in range(0, n, stride):

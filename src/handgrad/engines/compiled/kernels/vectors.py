@@ -15,6 +15,7 @@ from handgrad.errors import ValueRangeError
 SWITCH = "HANDGRAD_VECTORS"
 LINE = 64  # bytes of a line of the cache, on which matrices begin
 CACHED = 2**19  # bytes of one operand of a product that stay in the second cache while all panels of the other pass
+SOON = 3  # rows of the data, anywhere in memory, that are asked for ahead
 
 
 @dataclass(frozen=True)
