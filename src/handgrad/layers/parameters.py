@@ -10,7 +10,7 @@ from typing import Any, Self
 import array_api_compat
 import numpy as np
 
-from handgrad import pages
+import handgrad.pages as pages
 from handgrad.errors import DTypeError, ParameterError, ShapeError
 from handgrad.initializers import Initializer
 from handgrad.ops.arrays import Array

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from handgrad import pages
+import handgrad.pages as pages
 from handgrad.engines.compiled.kernels.vectors import LINE, Vectors
 
 
