@@ -13,8 +13,7 @@ from handgrad.engines.compiled.kernels.options import INLINE
 from handgrad.engines.compiled.kernels.tiles import UNROLL, column_tile, row_tile
 from handgrad.engines.compiled.kernels.vectors import LINE, Vectors
 
-# What a tile asks for ahead (see `row_tile`): one line at a time, or four, one after the other.
-NEXT, PANEL = (0, 0, 0, LINE), (LINE, 2 * LINE, 3 * LINE, 4 * LINE)
+ONE = (0, 0, 0, LINE)  # a line at a time that a tile asks for ahead (see `row_tile`)
 CHUNK = 2**13  # bytes of a panel of samples that stay in the first cache, while a weight's gradient sums over them
 SPAN = 128  # samples that are summed over in the time in which one of the blocks comes that the optimizer will want
 
@@ -80,18 +79,16 @@ def products(real: Any, kind: Vectors) -> SimpleNamespace:
         b_row, b_next, c_next, ahead, done, j = min(w, panel) * size, k * row, a_panel, B + k * w * size, 0, 0
         if pairs and w == 2 * panel:
             done = rows_pair(
-                A, a_panel, k, B, b_row, b_next, ahead, C, row, c_next, m, start, add, saved, sums, w, mode, NEXT, done
+                A, a_panel, k, B, b_row, b_next, ahead, C, row, c_next, m, start, add, saved, sums, w, mode, ONE, done
             )
         while j < w and done < m:
             part, q, p = min(panel if w - j >= panel else lanes, w - j), j // panel, j % panel * size
             b, c, s = B + q * b_next + p, C + q * c_next + p, saved + q * c_next + p
             first, total = start + j * size, sums + j * size
             if part == panel:
-                rows_whole(
-                    A, a_panel, k, b, b_row, 0, ahead, c, row, 0, m, first, add, s, total, part, mode, NEXT, done
-                )
+                rows_whole(A, a_panel, k, b, b_row, 0, ahead, c, row, 0, m, first, add, s, total, part, mode, ONE, done)
             else:
-                rows_few(A, a_panel, k, b, b_row, 0, ahead, c, row, 0, m, first, add, s, total, part, mode, NEXT, done)
+                rows_few(A, a_panel, k, b, b_row, 0, ahead, c, row, 0, m, first, add, s, total, part, mode, ONE, done)
             j += part
 
     def by_columns(A, rows, B, w, C, m, add, zeros, c_panel, wanted, second, third, fourth):
@@ -106,7 +103,7 @@ def products(real: Any, kind: Vectors) -> SimpleNamespace:
             a, b, count = A + q * row, B + q * row, min(chunk, m - q)
             more = 1 if q > 0 else add
             # all four blocks in one span, or two or one in each, so that they don't come faster than they can
-            ahead, soon, span, done, j = b + (w + panel - 1) // panel * b_next, PANEL, q // SPAN, 0, 0
+            ahead, soon, span, done, j = C, ONE, q // SPAN, 0, 0
             if wanted != 0:
                 here, last = wanted, fourth
                 if q % SPAN and w > panel:

@@ -17,8 +17,8 @@ import numpy as np
 
 from handgrad.engines.compiled.kernels.vectors import LINE, Vectors
 
-# Lines that a tile asks for in UNROLL steps, so that the next panel of B has come by the time it is needed: a panel
-# goes by some ten tiles of rows, or six of columns, in whose time the optimizer's four numbers may come as well.
+# Lines that a tile asks for in UNROLL steps: a tile of rows for the next panel of B, which goes by some ten tiles; one of
+# columns for the optimizer's four numbers, in the time of six tiles.
 ROW_LINES, COLUMN_LINES = 1, 4
 
 # What is done to a tile whose sum is whole; all but STORE and RELU add its columns' sums to the bias gradient.
@@ -77,7 +77,8 @@ def _tile(
     vec, bits, i32 = ir.VectorType(number, lanes), ir.VectorType(ir.IntType(1), lanes), ir.IntType(32)
     suffix = f"v{lanes}f{8 * size}"
     zero = ir.Constant(vec, [0.0] * lanes)
-    lines = ROW_LINES if block else COLUMN_LINES
+    # what columns ask for the optimizer will write: so it comes as this thread's own, whoever has read it before
+    lines, writes = (ROW_LINES, 0) if block else (COLUMN_LINES, 1)
     unrolled = (UNROLL, 1) if unroll else (1,)
     align = ir.Constant(i32, size)
 
@@ -198,7 +199,7 @@ def _tile(
                 if steps > 1:
                     for line in range(lines):
                         place = b.add(far, (word(0), second, third, fourth)[line])
-                        b.call(prefetch, [b.inttoptr(place, byte), i32(0), i32(2), i32(1)])
+                        b.call(prefetch, [b.inttoptr(place, byte), i32(writes), i32(3 if writes else 2), i32(1)])
                     far = b.add(far, stride)
                 p = b.sub(p, word(steps))
                 out = [p, a, row_of_b, far, *total]
