@@ -17,7 +17,7 @@ import numpy as np
 
 from handgrad.engines.compiled.kernels.vectors import LINE, Vectors
 
-# Lines that a tile asks for in UNROLL steps: a tile of rows for the next panel of B, which goes by some ten tiles; one of
+# Lines that a tile asks for in UNROLL steps: one of rows for the next panel of B, which goes by some ten tiles; one of
 # columns for the optimizer's four numbers, in the time of six tiles.
 ROW_LINES, COLUMN_LINES = 1, 4
 
