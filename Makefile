@@ -6,7 +6,7 @@ EXTRA ?=
 # The extras that are installed with it; GROUPS=test,ray tests the training on Ray too.
 GROUPS ?= test
 # One process more than there are cores, as tests of Ray and of the browser mostly wait; PYTEST="..." passes options on.
-PYTEST ?= -n $(shell $(PYTHON) -c 'import os; print(1 + (os.cpu_count() or 1))') --dist worksteal
+PYTEST ?= -n $(shell $(PYTHON) -c 'import os; print(1 + len(getattr(os, "sched_getaffinity", lambda _: range(os.cpu_count() or 1))(0)))') --dist worksteal
 
 bin := $(VENV)/bin
 # Stamps say what is installed: a venv is made anew for another PYTHON, and added to for another EXTRA or GROUPS.

@@ -1,6 +1,7 @@
 """Memory of large arrays: zeros at first, each process's own, and the system's again as soon as they are gone."""
 
 import os
+import pickle
 import subprocess
 import sys
 
@@ -12,7 +13,8 @@ from handgrad import pages
 
 # Once an array of 24 MB has come and gone, C's allocator on Linux keeps those up to that size for later
 RESIDENT = """
-import sys
+import resource
+
 import numpy as np
 
 import handgrad as hg
@@ -21,7 +23,7 @@ from handgrad import pages
 
 def resident():
     with open("/proc/self/statm") as file:
-        return int(file.read().split()[1]) * 4096 / 2**20
+        return int(file.read().split()[1]) * resource.getpagesize() / 2**20
 
 
 np.ones(3 * 2**20)
@@ -45,28 +47,25 @@ def test_zeros(count, dtype):
     assert (array == 1).all()
 
 
-def test_no_room_is_a_memory_error():
+@pytest.mark.parametrize("count", [2**57, 2**60, np.int64(2**60)])  # more than the system has, and can count
+def test_no_room_is_a_memory_error(count):
     with pytest.raises(MemoryError):
-        pages.zeros(2**60, np.float64)
+        pages.zeros(count, np.float64)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads what Linux says of a process")
 @pytest.mark.parametrize(
     "made",
-    [
-        "array = pages.zeros(2**20, np.float64)\narray += 1",
-        "array = hg.mlp([1023, 1024]).init(0)",
-        "model = hg.mlp([1023, 1024])\narray = model.init(0).pack(dict(model.init(0)))",
-    ],
-    ids=["array", "parameters", "packed"],
+    ["array = pages.zeros(2**20, np.float64)\narray += 1", "array = hg.mlp([1023, 1024]).init(0)"],
+    ids=["array", "parameters"],
 )
 def test_it_comes_back_at_once(made):
     done = subprocess.run(
         [sys.executable, "-c", RESIDENT.format(made=made)], capture_output=True, text=True, check=True
     )
     held, left = map(float, done.stdout.split())
-    assert held > 7.5
-    assert left < held - 7.5
+    assert held > 7
+    assert left < held - 7
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
@@ -74,16 +73,18 @@ def test_a_forked_process_has_its_own():
     array = pages.zeros(pages.LARGE, np.uint8)
     child = os.fork()
     if not child:
-        array += 1
-        os._exit(0)
-    os.waitpid(child, 0)
+        try:
+            array += 1
+        finally:
+            os._exit(int(array[-1]))
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 1
     assert not array.any()
 
 
 def test_parameters_of_many_numbers_are_as_any():
-    model = hg.mlp([600, 500])
-    params = model.init(0)
+    params = hg.mlp([600, 500]).init(0)
     assert params.flat.nbytes > pages.LARGE
-    packed = params.pack(dict(params))
-    np.testing.assert_array_equal(packed.flat, params.flat)
-    assert packed.flat.flags.writeable
+    copied = pickle.loads(pickle.dumps(params))
+    copied.flat += 1
+    np.testing.assert_array_equal(copied.flat, params.flat + 1)
+    assert params.flat.flags.writeable

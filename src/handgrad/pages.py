@@ -18,7 +18,7 @@ LARGE = 2**20  # bytes of an array that gets pages of its own
 
 def zeros(count: int, dtype: Any) -> np.ndarray:
     """(count,) zeros. Raises MemoryError where there is no room for them."""
-    size = count * np.dtype(dtype).itemsize
+    size = int(count) * np.dtype(dtype).itemsize
     if size < LARGE:
         return np.zeros(count, dtype)
     try:

@@ -74,10 +74,7 @@ class Parameters(Mapping[str, Array]):
     def pack(self, arrays: Mapping[str, Array]) -> Self:
         """Copies of `arrays`, one for each name, as Parameters over one new vector. None stands for zeros."""
         self.check_names(arrays)
-        if isinstance(self.flat, np.ndarray):
-            flat: Array = pages.zeros(len(self.flat), self.flat.dtype)
-        else:
-            flat = array_api_compat.array_namespace(self.flat).empty_like(self.flat)
+        flat = array_api_compat.array_namespace(self.flat).empty_like(self.flat)
         packed = self.like(flat)
         for name, view in packed._views.items():
             value = arrays[name]

@@ -138,7 +138,7 @@ class CompiledEngine:
     def _tell(self) -> None:
         """What each call of the kernel is told that does not change from one to the next, and the memory for it.
 
-        Before the first step, not at once: what the first parameters came in is free by then, and serves again.
+        Before the first step, not at once: what the first parameters came in is given back by then.
         """
         length, moves = self.packing.length, self._optimizer not in (rules.SGD, rules.RMSPROP)
         squares = self._optimizer in (rules.ADAM, rules.RMSPROP)
@@ -160,7 +160,9 @@ class CompiledEngine:
         self._base[WORK], self._base[KEY] = self._work.ctypes.data, self._key.ctypes.data
         vectors = (self._params, self._gradient, self._transposed, self._sums, self._zeros)
         self._base[[PARAMS, GRADIENT, TRANSPOSED, SUMS_AT, ZEROS]] = [at(vector) for vector in vectors]
-        self._base[[SPEEDS, SQUARES]] = at(self._first), at(self._second)
+        # what the optimizer has not is never read, but asked for ahead
+        slots = (slot if len(self._inner(slot)) else self._params for slot in (self._first, self._second))
+        self._base[[SPEEDS, SQUARES]] = [at(slot) for slot in slots]
         self._base[[PIECES, PIECES_COUNT]] = p.pieces.ctypes.data, len(p.pieces)
         self._base[CONSTANTS], self._base[OPTIMIZER] = self._constants.ctypes.data, self._optimizer
 

@@ -32,7 +32,7 @@ def row_tile(real: Any, kind: Vectors, rows: int, vectors: int, sure: int, unrol
     A: the rows' first panel, the next one a_panel bytes on; k: the length of the sums. B: rows of b_row bytes, in
     panels b_panel bytes from one to the next.
     ahead, second, third, fourth, stride: what is to be in the second cache soon, a line each UNROLL steps, `stride`
-    bytes on each time; in a tile of columns the lines so many bytes from it too.
+    bytes on each time. In a tile of columns the lines so many bytes from it too, and for writing.
     C: rows of c_row bytes, in panels c_panel bytes from one to the next; start: a row that each sum starts from, the
     bias; add: start from C instead. saved: as C, the layer's own output (MASK) or its local gradient (LOCAL), by which
     the tile is multiplied.
@@ -77,7 +77,7 @@ def _tile(
     vec, bits, i32 = ir.VectorType(number, lanes), ir.VectorType(ir.IntType(1), lanes), ir.IntType(32)
     suffix = f"v{lanes}f{8 * size}"
     zero = ir.Constant(vec, [0.0] * lanes)
-    # what columns ask for the optimizer will write: so it comes as this thread's own, whoever has read it before
+    # what columns ask for is to be written: so it comes as this thread's own, whoever has read it before
     lines, writes = (ROW_LINES, 0) if block else (COLUMN_LINES, 1)
     unrolled = (UNROLL, 1) if unroll else (1,)
     align = ir.Constant(i32, size)
