@@ -1,4 +1,4 @@
-"""The rivals of `benchmarks.training` that `handgrad bench` does without: JAX and torch.compile."""
+"""The rivals of `benchmarks.training` that `handgrad bench` does without: JAX, torch.compile, handgrad by one thread."""
 
 from __future__ import annotations
 
@@ -9,7 +9,15 @@ import numpy as np
 from handgrad.cli.bench.configurations import Configuration
 from handgrad.cli.bench.rivals import RIVALS, Entry
 from handgrad.cli.bench.rivals.base import BETA_1, BETA_2, EPSILON, RATE, Stepper
+from handgrad.cli.bench.rivals.own import Handgrad
 from handgrad.cli.bench.rivals.pytorch import Torch
+
+
+class OneThread(Handgrad):
+    """What several threads are to be faster than, on the same cores."""
+
+    def __init__(self, configuration: Configuration, threads: int):
+        super().__init__(configuration, 1)
 
 
 class Jax(Stepper):
@@ -88,6 +96,7 @@ class Compiled(Torch):
 
 ALL = {
     "handgrad": RIVALS["handgrad"],
+    "one": Entry("handgrad, one thread", "benchmarks.trainers:OneThread", ours=True),
     "eager": RIVALS["eager"],
     "jax": Entry("JAX jit + scan", "benchmarks.trainers:Jax", ("jax", "optax")),
     "torch": RIVALS["torch"],

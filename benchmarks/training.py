@@ -11,12 +11,15 @@ median over rounds of the round's median epoch, by its steps.
 
 The limit is what the step's matrix products take at the rate of multiply-adds between registers, and 28 bytes a
 parameter, one pass of Adam, at the rate of a streaming pass over as many; both are measured in each round too. The
-share of the limit is the median over rounds of the limit by handgrad's time in the same round.
+share of the limit is the median over rounds of the limit by handgrad's time in the same round. With --threads 2,
+handgrad by one thread runs beside the others.
 
 Memory is by how much an epoch of E raises the peak of the process's memory, data and first weights being there before.
 """
 
 from __future__ import annotations
+
+import statistics
 
 from rich.console import Console
 from rich.text import Text
@@ -56,6 +59,16 @@ def rates(measurements: list[Measurement]) -> str:
     return f"at best {peak:.0f} GFLOP/s of multiply-adds; streaming, GB/s: {', '.join(streams)}"
 
 
+def beside_one_thread(measurements: list[Measurement]) -> list[str]:
+    """How many times as fast as one thread several are: the medians over rounds."""
+    found = []
+    for m in measurements:
+        pairs = zip(m.seconds.get("one", ()), m.seconds.get("handgrad", ()), strict=False)
+        if times := [one / several for one, several in pairs]:
+            found.append(f"{statistics.median(times):.2f} in {m.configuration.name}")
+    return [f"times as fast as handgrad by one thread: {', '.join(found)}"] if found else []
+
+
 def main() -> None:
     """Measure and print, and write where asked."""
     parser = results.options(__doc__ or "", ALL, 0.4)
@@ -67,6 +80,8 @@ def main() -> None:
         rivals, wanted = results.settled(given, ALL), configurations(given.configs)
         measurements = []
         with results.Progress() as say, Pool(given.threads) as pool:
+            if given.threads == 1:
+                rivals.pop("one", None)
             for configuration in wanted:
                 reference = Numpy(configuration, given.threads).check()
                 measurements.append(
@@ -85,7 +100,7 @@ def main() -> None:
                 say("memory of training at E")
                 taken = memory(CONFIGURATIONS["E"], given.threads)
     console.print(shown(measurements, "microseconds a step"))
-    notes = [f"limit: {rates(measurements)}", *left_out(measurements)]
+    notes = [f"limit: {rates(measurements)}", *beside_one_thread(measurements), *left_out(measurements)]
     if taken:
         figures = ", ".join(f"{title} {value:.1f} MiB" for title, value in taken.items())
         notes.append(f"memory that training adds at E: {figures}")
