@@ -1,4 +1,4 @@
-"""The rivals of `benchmarks.training` that `handgrad bench` does without: JAX, torch.compile, handgrad by one thread."""
+"""The rivals of `benchmarks.training` that `handgrad bench` does without: JAX, torch.compile, one thread alone."""
 
 from __future__ import annotations
 
