@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from handgrad.engines.compiled.kernels.memory import pointer
+from handgrad.engines.compiled.kernels.memory import pointer, wide
 from handgrad.engines.compiled.kernels.options import INNER
 
 
@@ -20,11 +20,12 @@ def product(real: Any) -> Any:
     """
     from numba import njit
 
-    at, size, zero = pointer(real), np.dtype(real).itemsize, real(0)
+    at, size, zero, wide_vectors = pointer(real), np.dtype(real).itemsize, real(0), wide()
 
     @njit(**INNER)
     def inward(x_at, k, w_at, n, y_at):
         """y += x W. Eight rows of W at a time, so that y is read and written once for them all."""
+        wide_vectors()
         x, y = at(x_at), at(y_at)
         p = 0
         while p + 8 <= k:
@@ -43,6 +44,7 @@ def product(real: Any) -> Any:
     @njit(**INNER)
     def outward_product(x_at, k, w_at, n, y_at):
         """y += W x. Four rows of W at a time, so that x is read once for them all."""
+        wide_vectors()
         x, y = at(x_at), at(y_at)
         j = 0
         while j + 4 <= n:
