@@ -78,10 +78,10 @@ def main() -> None:
     console, load = Console(highlight=False), results.load()
     with results.ended():
         rivals, wanted = results.settled(given, ALL), configurations(given.configs)
+        if given.threads == 1:  # it is handgrad itself
+            rivals.pop("one", None)
         measurements = []
         with results.Progress() as say, Pool(given.threads) as pool:
-            if given.threads == 1:
-                rivals.pop("one", None)
             for configuration in wanted:
                 reference = Numpy(configuration, given.threads).check()
                 measurements.append(

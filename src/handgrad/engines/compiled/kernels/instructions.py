@@ -51,7 +51,7 @@ def abreast(kind: Vectors) -> Any:
 
 
 @cache
-def at_once() -> Any:
+def rows_at_once() -> Any:
     """An njit function (rows, of_row): how many of so many rows a product may take at once, each of so many bytes."""
     from numba import njit
 
@@ -79,7 +79,7 @@ def forward(real: Any, kind: Vectors) -> Any:
     e, prefetch_line = elementwise(real), prefetch()
     join_gate, copy, drop = e.join_gate, e.copy, e.drop
     by_rows, activate, keep = call(calls.BY_ROWS), call(calls.ACTIVATE), call(calls.KEEP)
-    columns, rows_at_once = abreast(kind), at_once()
+    columns, most_rows = abreast(kind), rows_at_once()
     softmax, normalize = call(calls.SOFTMAX), call(calls.NORMALIZE)
 
     @njit(**INNER)
@@ -130,7 +130,7 @@ def forward(real: Any, kind: Vectors) -> Any:
             if op == p.LINEAR or op == p.GATED:
                 k_stride = panel if panel else k
                 tile = RELU_TILE if op == p.LINEAR and mode == RELU else STORE
-                step = rows_at_once(count, k * size)
+                step = most_rows(count, k * size)
                 target = out if op == p.LINEAR else b
                 for start in range(first, last, step):
                     left, rows = a + start * k_stride * size, min(step, last - start)
@@ -196,7 +196,7 @@ def backward(real: Any, kind: Vectors) -> Any:
     integers, floats = pointer(np.int64), pointer(np.float64)
     by_rows, loss, weight_gradient = call(calls.BY_ROWS), call(calls.LOSS), weight_gradients(real, kind)
     softmax_back, normalize_back = call(calls.SOFTMAX_BACK), call(calls.NORMALIZE_BACK)
-    e, columns, rows_at_once = elementwise(real), abreast(kind), at_once()
+    e, columns, most_rows = elementwise(real), abreast(kind), rows_at_once()
     copy, times, part_gate = e.copy, e.times, e.part_gate
     where_positive, column_sums = e.where_positive, e.column_sums
 
@@ -225,7 +225,7 @@ def backward(real: Any, kind: Vectors) -> Any:
                 weight_gradient(kernels, code + c * p.FIELDS * 8, base, m, thread, threads, pace)
             elif op == p.INPUT_GRADIENT or op == p.GATED_GRADIENT:
                 width = panel if panel else k
-                step = rows_at_once(count, n * size)
+                step = most_rows(count, n * size)
                 for start in range(first, last, step):
                     left, rows = a + start * stride * size, min(step, last - start)
                     q = 0
