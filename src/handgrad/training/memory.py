@@ -23,7 +23,7 @@ GROUP_FILES = {
     "": ("memory.max", "memory.current", "inactive_file", "active_file"),
     "memory": ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file", "total_active_file"),
 }
-OF_A_STEP = ("_gradient", "_zeros", "_first", "_second", "_sums", "_work", "_sync")  # of the compiled engine
+OF_A_STEP = ("_gradient", "_zeros", "_first", "_second", "_sums", "_work", "_room", "_sync")  # of the compiled engine
 
 
 def out_of_memory(error: MemoryError, runner: Any, model: Any, rows: Rows, batch_size: int) -> MemoryError:
@@ -75,7 +75,7 @@ def _compiled(runner: Any, model: Any, rows: Rows) -> Callable[[int], float]:
         threads = min(runner.threads, batch)
         program = lower(graph_of(model, tuple(rows.x.shape[1:]), True), specs, runner.layout, batch, code, threads)
         numbers = slots * runner.packing.length + program.widest + threads * program.sums
-        return program.workspace + numbers * real.itemsize
+        return program.workspace + threads * program.room + numbers * real.itemsize
 
     return needs
 

@@ -17,8 +17,7 @@ from handgrad.models import Residual, Sequential, mlp
 from handgrad.optim import SGD, AdamW, RMSprop
 from soak import FACTOR
 
-NARROWER = {"avx512": ["avx2", "dot"], "avx2": ["dot"], "dot": []}
-OTHERS = NARROWER[detected().name]
+OTHERS = available()[1:]
 SHARED = Linear(17, 17)
 TRAININGS = {
     "one linear": Training(Linear(20, 5)),
@@ -47,6 +46,17 @@ TRAININGS = {
     "rmsprop": Training(mlp([20, 40, 6], "swish"), outputs=6, loss=Poisson(), optimizer=RMSprop(1e-3)),
     "momentum": Training(mlp([20, 40, 5]), optimizer=SGD(0.03, momentum=0.9), regularizer=L2(0.01)),
     "long batch": Training(mlp([20, 33, 5]), rows=150, batch_size=140, epochs=5),
+    "products of the matrix unit's size": Training(
+        Sequential(
+            [Linear(110, 130), ReLU(), SwiGLU(130, 128), Linear(128, 100, layout="out_in"), Tanh(), Linear(100, 5)]
+        ),
+        sample=(110,),
+        rows=243,
+        batch_size=136,
+        optimizer=SGD(0.1, 0.9),
+        clip_norm=2.0,
+        epochs=25,
+    ),
     "batch of one": Training(mlp([20, 33, 5], "tanh"), rows=9, batch_size=1, epochs=2),
 }
 
@@ -61,7 +71,8 @@ def no_choice_from_outside(monkeypatch):
 @pytest.mark.parametrize("kind", OTHERS)
 def test_narrower_vectors(kind, name, threads, monkeypatch):
     monkeypatch.setenv("HANDGRAD_VECTORS", kind)
-    training = TRAININGS[name].but(threads=threads)
+    # of AVX-512 in float64 the next test is, where there is AMX
+    training = TRAININGS[name].but(threads=threads, dtype=np.float32 if kind == "avx512" else np.float64)
     assert training.compiled().layout.kind == KINDS[kind]
     assert_agree(training)
 
@@ -76,10 +87,11 @@ def test_the_widest_vectors(name, threads, dtype):
 def test_the_kind_is_taken_when_an_engine_is_made(monkeypatch):
     training = TRAININGS["relu"].but(epochs=2)
     first = training.compiled()
+    expected = vectors(np.float64)
     monkeypatch.setenv("HANDGRAD_VECTORS", "dot")
     second = training.compiled()
     results = [training.run(engine)[1].flat for engine in (first, second)]
-    assert first.layout.kind == detected()
+    assert first.layout.kind == expected
     assert second.layout.kind == KINDS["dot"]
     np.testing.assert_allclose(*results, rtol=0, atol=1e-13)
 
@@ -96,6 +108,7 @@ def test_auto_is_the_widest(monkeypatch):
     assert vectors() == detected()
 
 
+AVX512 = dict.fromkeys(("avx2", "fma", "avx512f", "avx512vl", "avx512bw"), True)
 FEATURES = {
     "nothing": ({}, "dot"),
     "avx": ({"avx": True}, "dot"),
@@ -105,12 +118,15 @@ FEATURES = {
     "the first avx-512": ({"avx2": True, "fma": True, "avx512f": True}, "avx2"),
     "avx-512 that is off": ({"avx2": True, "fma": True, "avx512f": False, "avx512vl": False}, "avx2"),
     "avx-512": ({"avx2": True, "fma": True, "avx512f": True, "avx512vl": True}, "avx512"),
+    "amx without bfloat16": (AVX512 | {"amx-tile": True, "amx-int8": True}, "avx512"),
+    "amx": (AVX512 | {"amx-tile": True, "amx-bf16": True}, "amx"),
 }
 
 
 @pytest.mark.parametrize(("features", "kind"), FEATURES.values(), ids=FEATURES)
 def test_the_kind_follows_what_the_processor_has(features, kind, monkeypatch):
     monkeypatch.setattr(llvm, "get_host_cpu_features", lambda: features)
+    monkeypatch.setattr("handgrad.engines.compiled.kernels.vectors._tiles_allowed", lambda: True)
     assert available.__wrapped__()[0] == kind
 
 
@@ -124,10 +140,11 @@ def test_a_processor_that_is_not_known_has_none(monkeypatch):
 
 def test_each_kind_has_its_own_kernels(monkeypatch):
     """In one process, where the environment changes between two engines."""
-    kernels = {detected().name: TRAININGS["relu"].compiled()._kernel}
+    training = TRAININGS["relu"].but(dtype=np.float32)  # which all kinds have kernels of their own for
+    kernels = {detected().name: training.compiled()._kernel}
     for kind in OTHERS:
         monkeypatch.setenv("HANDGRAD_VECTORS", kind)
-        kernels[kind] = TRAININGS["relu"].compiled()._kernel
+        kernels[kind] = training.compiled()._kernel
     assert len(set(map(id, kernels.values()))) == len(kernels)
 
 

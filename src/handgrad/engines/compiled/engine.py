@@ -24,6 +24,7 @@ from handgrad.engines.compiled.kernels.loop import (
     LENGTH,
     LOSS_AT,
     PART,
+    ROOM_BYTES,
     SPLIT,
     STATUS,
     STEPPED,
@@ -46,6 +47,7 @@ from handgrad.engines.compiled.kernels.program import (
     PARAMS,
     PIECES,
     PIECES_COUNT,
+    ROOM,
     SPEEDS,
     SQUARES,
     SUMS_AT,
@@ -108,7 +110,7 @@ class CompiledEngine:
         graph = graph_of(model, tuple(data.x.shape[1:]), True)
         if not params or not graph.steps:
             raise UnsupportedError(f"the compiled engine needs a model with parameters, got {model!r}")
-        self.layout = Layout(real, vectors())
+        self.layout = Layout(real, vectors(real))
         batch = batch_size
         self.threads = max(1, min(threads, batch)) if self.layout.kind.bits else 1
         self.program = program = lower(graph, params.specs, self.layout, batch, code, self.threads, guard)
@@ -146,6 +148,7 @@ class CompiledEngine:
         self._first, self._second = self._vector(length * moves), self._vector(length * squares)
         self._sums = self._vector(self.threads * self.program.sums)
         self._work, self._sync = aligned(self.program.workspace, np.uint8), aligned(SYNC_BYTES // 8, np.int64)
+        self._room = aligned(self.threads * self.program.room + 2 * self._guard, np.uint8)
         self._told = True
         p, at = self.program, lambda array: self._inner(array).ctypes.data
         self._program_arrays = (self._units.ctypes.data, p.code, p.numbers, p.pieces, p.reduced)
@@ -158,6 +161,7 @@ class CompiledEngine:
         self._blocks = np.zeros(p.stepped)
         self._base[[CLAIMS, BLOCKS]] = self._claims.ctypes.data, self._blocks.ctypes.data
         self._base[WORK], self._base[KEY] = self._work.ctypes.data, self._key.ctypes.data
+        self._base[ROOM], self._shape[ROOM_BYTES] = at(self._room), p.room
         vectors = (self._params, self._gradient, self._transposed, self._sums, self._zeros)
         self._base[[PARAMS, GRADIENT, TRANSPOSED, SUMS_AT, ZEROS]] = [at(vector) for vector in vectors]
         # what the optimizer has not is never read, but asked for ahead
@@ -219,7 +223,7 @@ class CompiledEngine:
     def finish(self) -> Parameters:
         """The parameters, when no more epochs are to come: the memory of the rest is given back first."""
         none = np.zeros(2 * self._guard, self.layout.real)
-        self._gradient = self._first = self._second = self._transposed = self._work = none
+        self._gradient = self._first = self._second = self._transposed = self._work = self._room = none
         return self.params
 
     def epoch(
@@ -304,7 +308,7 @@ class CompiledEngine:
     def _kept(self) -> tuple[np.ndarray, ...]:
         """What the addresses in `base` are of, to be kept by each thread for as long as it runs."""
         vectors = (self._params, self._gradient, self._transposed, self._first, self._second, self._sums, self._zeros)
-        return (*vectors, self._work, self._sync, self._key, self._claims, self._blocks)
+        return (*vectors, self._work, self._room, self._sync, self._key, self._claims, self._blocks)
 
     def _readable_rows(self, rows: np.ndarray) -> tuple[np.ndarray, tuple[int, int, int], tuple[Any, ...]]:
         """Where the kernels find those rows: their index, the addresses that it is into, and the arrays there."""

@@ -23,6 +23,7 @@ from handgrad.engines.compiled.kernels.predict import (
     OUTWARD,
     PACKED,
     SCORES,
+    UNIT,
     predict_kernel,
 )
 from handgrad.engines.compiled.kernels.program import Program
@@ -62,7 +63,7 @@ class Forward:
             )
         self.names = tuple(specs)  # in the order of the flat vector
         self.real, self.n_in, self.n_out = real, graph.widths[0], graph.widths[graph.out]
-        layout = Layout(real, vectors())
+        layout = Layout(real, vectors(real))
         one = _unpacked(lower(graph, specs, layout, 1), graph)
         if rows is None:
             rows = min(ROWS, max(FEWEST, ROOM // one.workspace // FEWEST * FEWEST))
@@ -73,7 +74,7 @@ class Forward:
         zeros = np.zeros(max(graph.widths), real)
         self._many = (kernels, many.code, many.numbers, _shape(many, True), zeros)
         self._one = (kernels, one.code, one.numbers, _shape(one, False), zeros)
-        self._rooms = many.workspace + LINE, one.workspace + LINE
+        self._rooms = tuple(program.workspace + program.room + LINE for program in (many, one))
         self._packing = Packing(specs, graph, layout)
         self.multiplications = self._packing.length + ELEMENT * sum(graph.widths)
         self._part = max(1, int(PART / self.multiplications) // rows) * rows
@@ -154,6 +155,7 @@ class Forward:
 def _shape(program: Program, packed: bool) -> np.ndarray:
     shape = np.zeros(INDEX + program.batch, np.int64)
     shape[[BATCH, N_IN, N_OUT, SCORES, PACKED]] = program.batch, program.n_in, program.n_out, program.scores, packed
+    shape[UNIT] = -(-program.workspace // LINE) * LINE
     shape[INDEX:] = np.arange(program.batch)
     return shape
 

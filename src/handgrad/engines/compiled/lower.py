@@ -11,8 +11,10 @@ import numpy as np
 from handgrad.engines.compiled.graph import Graph, Step
 from handgrad.engines.compiled.kernels import program as p
 from handgrad.engines.compiled.kernels.elementwise import IDENTITY, RELU
+from handgrad.engines.compiled.kernels.matrix import room_of
 from handgrad.engines.compiled.kernels.program import Program
 from handgrad.engines.compiled.kernels.tiles import LOCAL, MASK, STORE, SUMS
+from handgrad.engines.compiled.kernels.vectors import LINE
 from handgrad.engines.compiled.layout import Layout, one_after_other, place
 from handgrad.layers import Parameter
 
@@ -294,6 +296,7 @@ class Lowering:
             n_out=widths[self.graph.out],
             scores=places[scores],
             workspace=workspace,
+            room=self._room(),
             buffers={name: (places[name], self.sizes[name]) for name in uses},
             transposed=self.transposed_size,
             widest=max(widths),
@@ -307,6 +310,12 @@ class Lowering:
                 np.int64,
             ).reshape(-1, 3),
         )
+
+    def _room(self) -> int:
+        """What the matrix unit's operands take, where there is one."""
+        widths, steps = self.graph.widths, [step for step in self.graph.steps if step.kind == "linear"]
+        rooms = [room_of(widths[step.inputs[0]], widths[step.out], self.batch) for step in steps]
+        return -(-max(rooms, default=0) // LINE) * LINE if self.layout.kind.amx else 0
 
     def _claims(self) -> int:
         """Numbers the weights' gradients that one instruction alone writes; returns how many there are."""

@@ -23,8 +23,12 @@ from typing import Any
     UPDATE,
     FORWARD,
     BACKWARD,
-) = range(13)
-FOR_PREDICTION = (BY_ROWS, ACTIVATE, SOFTMAX, NORMALIZE, FORWARD)
+    SPREAD,
+    TILES_BY_ROWS,
+    TILES_BY_COLUMNS,
+) = range(16)
+FOR_PREDICTION = (BY_ROWS, ACTIVATE, SOFTMAX, NORMALIZE, FORWARD, SPREAD, TILES_BY_ROWS)
+BY_MATRIX = (SPREAD, TILES_BY_ROWS, TILES_BY_COLUMNS)  # what AMX alone has
 
 # name, result, arguments: "i" an integer or address, "f" a float, "u" an unsigned integer
 SIGNATURES = {
@@ -39,8 +43,11 @@ SIGNATURES = {
     KEEP: ("keep", "", "iiuuffi"),
     STEP: ("step", "f", "iff" + 10 * "i"),
     UPDATE: ("update", "f", "if" + 5 * "i"),
-    FORWARD: ("forward", "", 11 * "i"),
-    BACKWARD: ("backward", "f", 14 * "i"),
+    FORWARD: ("forward", "", 12 * "i"),
+    BACKWARD: ("backward", "f", 15 * "i"),
+    SPREAD: ("spread", "", 5 * "i"),
+    TILES_BY_ROWS: ("tiles_by_rows", "", 12 * "i"),
+    TILES_BY_COLUMNS: ("tiles_by_columns", "", 11 * "i"),
 }
 
 

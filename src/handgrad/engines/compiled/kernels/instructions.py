@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from functools import cache
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 
-from handgrad.engines.compiled.kernels import calls
+from handgrad.engines.compiled.kernels import calls, matrix
 from handgrad.engines.compiled.kernels import program as p
 from handgrad.engines.compiled.kernels.calls import call
 from handgrad.engines.compiled.kernels.elementwise import IDENTITY, RELU, elementwise
@@ -51,25 +52,53 @@ def abreast(kind: Vectors) -> Any:
 
 
 @cache
-def rows_at_once() -> Any:
-    """An njit function (rows, of_row): how many of so many rows a product may take at once, each of so many bytes."""
+def row_products(real: Any, kind: Vectors) -> SimpleNamespace:
+    """What products of samples with weights go by: vectors, or the matrix unit where the kind has it and it pays.
+
+    by_unit(k, n, m): which, for a weight (k, n), summed over k, and m rows. at_once(by_unit, rows, k): how many of the
+    rows a product may take at once. begin(kernels, by_unit, left, rows, k, distance, room), once for those rows, and
+    then multiply(kernels, by_unit, room, *as by_rows), for a panel of the weight or two.
+    """
     from numba import njit
 
+    amx, size = kind.amx, np.dtype(real).itemsize
+    by_rows, spread, by_tiles = call(calls.BY_ROWS), call(calls.SPREAD), call(calls.TILES_BY_ROWS)
+    pays, bytes_of = njit(**INNER)(matrix.pays), njit(**INNER)(matrix.bytes_of)
+    rows_at_once = njit(**INNER)(matrix.rows_at_once)
+
     @njit(**INLINE)
-    def run(rows, of_row):
-        most = max(EVEN, CACHED // of_row)
+    def by_unit(k, n, m):
+        return pays(m, n, k) if amx else False
+
+    @njit(**INLINE)
+    def at_once(by_unit, rows, k):
+        most = max(EVEN, CACHED // (k * size))
+        if amx and by_unit:
+            return rows_at_once(bytes_of(k))
         return most if rows <= most else most // EVEN * EVEN
 
-    return run
+    @njit(**INLINE)
+    def begin(kernels, by_unit, left, rows, k, distance, room):
+        if amx and by_unit:
+            spread(kernels, left, rows, k, distance, room)
+
+    @njit(**INNER)
+    def multiply(kernels, by_unit, room, left, distance, k, weight, w, target, rows, start, add, saved, sums, mode):
+        if amx and by_unit:
+            by_tiles(kernels, room, k, weight, w, target, distance, rows, start, add, saved, sums, mode)
+        else:
+            by_rows(kernels, left, distance, k, weight, w, target, rows, start, add, saved, sums, mode)
+
+    return SimpleNamespace(by_unit=by_unit, at_once=at_once, begin=begin, multiply=multiply)
 
 
 @cache
 def forward(real: Any, kind: Vectors) -> Any:
     """A unit that runs the instructions of a forward pass, from `begin` up to `end`, for some rows of a batch.
 
-    (kernels, code, numbers, begin, end, base, index, m, first, last, drawn). kernels, code, numbers, base, index: by
-    address; index: each sample's row in the inputs. m: samples of the batch; first, last: the rows to do. drawn: how
-    many random numbers the epoch's batches before drew.
+    (kernels, code, numbers, begin, end, base, index, m, first, last, drawn, room). kernels, code, numbers, base, index:
+    by address; index: each sample's row in the inputs. m: samples of the batch; first, last: the rows to do. drawn: how
+    many random numbers the epoch's batches before drew. room: the thread's own, for AMX (see `matrix.room_of`).
     """
     from numba import njit
 
@@ -78,8 +107,9 @@ def forward(real: Any, kind: Vectors) -> Any:
     size, panel = np.dtype(real).itemsize, kind.panel(real)
     e, prefetch_line = elementwise(real), prefetch()
     join_gate, copy, drop = e.join_gate, e.copy, e.drop
-    by_rows, activate, keep = call(calls.BY_ROWS), call(calls.ACTIVATE), call(calls.KEEP)
-    columns, most_rows = abreast(kind), rows_at_once()
+    activate, keep = call(calls.ACTIVATE), call(calls.KEEP)
+    columns, products = abreast(kind), row_products(real, kind)
+    by_unit, at_once, begin_rows, multiply = products.by_unit, products.at_once, products.begin, products.multiply
     softmax, normalize = call(calls.SOFTMAX), call(calls.NORMALIZE)
 
     @njit(**INNER)
@@ -100,7 +130,7 @@ def forward(real: Any, kind: Vectors) -> Any:
                     for j in range(min(stride, n - q)):
                         y[place + j] = x[row + q + j]
 
-    def run(kernels, code, numbers, begin, end, base_at, index_at, m, first, last, drawn):
+    def run(kernels, code, numbers, begin, end, base_at, index_at, m, first, last, drawn, room):
         base = integers(base_at)
         work, params = base[WORK], base[PARAMS]
         count, none = last - first, np.int64(0)  # typed, as a literal would make Numba compile a function for itself
@@ -130,28 +160,30 @@ def forward(real: Any, kind: Vectors) -> Any:
             if op == p.LINEAR or op == p.GATED:
                 k_stride = panel if panel else k
                 tile = RELU_TILE if op == p.LINEAR and mode == RELU else STORE
-                step = most_rows(count, k * size)
+                unit, between = by_unit(k, n, count), m * k_stride * size
+                step = at_once(unit, count, k)
                 target = out if op == p.LINEAR else b
                 for start in range(first, last, step):
                     left, rows = a + start * k_stride * size, min(step, last - start)
+                    begin_rows(kernels, unit, left, rows, k, between, room)
                     q = 0
                     while q < n:
                         here = (q // stride * distance + start * stride) * size
                         w, whole = columns(stride, n - q), rows * stride
                         bias = base[ZEROS] if fields[p.BIAS] < 0 else params + (fields[p.BIAS] + q) * size
                         weight = params + (fields[p.WEIGHT] + q * k) * size
-                        by_rows(
-                            kernels,
-                            *(left, m * k_stride * size, k, weight, w, target + here, rows),
+                        here_first = target + here
+                        multiply(
+                            *(kernels, unit, room, left, between, k, weight, w, here_first, rows),
                             *(bias, none, none, none, tile),
                         )
                         # what follows finds what the product left in the cache
                         if op == p.GATED:
                             bias = base[ZEROS] if fields[p.GATE_BIAS] < 0 else params + (fields[p.GATE_BIAS] + q) * size
                             weight = params + (fields[p.GATE_WEIGHT] + q * k) * size
-                            by_rows(
-                                kernels,
-                                *(left, m * k_stride * size, k, weight, w, local + here, rows),
+                            second = local + here
+                            multiply(
+                                *(kernels, unit, room, left, between, k, weight, w, second, rows),
                                 *(bias, none, none, none, tile),
                             )
                         for _ in range(0, w, stride):
@@ -186,17 +218,18 @@ def forward(real: Any, kind: Vectors) -> Any:
 def backward(real: Any, kind: Vectors) -> Any:
     """As `forward`, for the loss and all that follows it; returns the sum of w_i L_i over the rows.
 
-    (kernels, code, numbers, begin, end, base, index, m, first, last, sums, thread, threads, pace). sums: the thread's
-    own, by address. pace: of the optimizer's step, by address, where weights may take it at once, or 0. What works by
-    columns does so over all rows, of which all threads must have been seen to (see `weights`).
+    (kernels, code, numbers, begin, end, base, index, m, first, last, sums, thread, threads, pace, room). sums: the
+    thread's own, by address. pace: of the optimizer's step, by address, where weights may take it at once, or 0. What
+    works by columns does so over all rows, of which all threads must have been seen to (see `weights`).
     """
     from numba import njit
 
     size, panel = np.dtype(real).itemsize, kind.panel(real)
     integers, floats = pointer(np.int64), pointer(np.float64)
-    by_rows, loss, weight_gradient = call(calls.BY_ROWS), call(calls.LOSS), weight_gradients(real, kind)
+    loss, weight_gradient, products = call(calls.LOSS), weight_gradients(real, kind), row_products(real, kind)
+    by_unit, at_once, begin_rows, multiply = products.by_unit, products.at_once, products.begin, products.multiply
     softmax_back, normalize_back = call(calls.SOFTMAX_BACK), call(calls.NORMALIZE_BACK)
-    e, columns, most_rows = elementwise(real), abreast(kind), rows_at_once()
+    e, columns = elementwise(real), abreast(kind)
     copy, times, part_gate = e.copy, e.times, e.part_gate
     where_positive, column_sums = e.where_positive, e.column_sums
 
@@ -209,7 +242,9 @@ def backward(real: Any, kind: Vectors) -> Any:
         if gate_sum >= 0:
             column_sums(content, rows, w, stride, sums_at + (gate_sum + q) * size)
 
-    def run(kernels, code, numbers, begin, end, base_at, index_at, m, first, last, sums_at, thread, threads, pace):
+    def run(
+        kernels, code, numbers, begin, end, base_at, index_at, m, first, last, sums_at, thread, threads, pace, room
+    ):
         base = integers(base_at)
         work, zeros = base[WORK], base[ZEROS]
         count = last - first
@@ -222,12 +257,14 @@ def backward(real: Any, kind: Vectors) -> Any:
             stride = panel if panel else n
             distance = m * stride
             if op == p.WEIGHT_GRADIENT:
-                weight_gradient(kernels, code + c * p.FIELDS * 8, base, m, thread, threads, pace)
+                weight_gradient(kernels, code + c * p.FIELDS * 8, base, m, thread, threads, pace, room)
             elif op == p.INPUT_GRADIENT or op == p.GATED_GRADIENT:
                 width = panel if panel else k
-                step = most_rows(count, n * size)
+                unit, between = by_unit(n, k, count), distance * size
+                step = at_once(unit, count, n)
                 for start in range(first, last, step):
                     left, rows = a + start * stride * size, min(step, last - start)
+                    begin_rows(kernels, unit, left, rows, n, between, room)
                     q = 0
                     while q < k:
                         here, w = (q * m + start * width) * size, columns(width, k - q)
@@ -235,9 +272,8 @@ def backward(real: Any, kind: Vectors) -> Any:
                         if op == p.GATED_GRADIENT and not add:  # read at once, and never again: so many panels will do
                             target = out + start * width * size
                         weight = base[TRANSPOSED] + (fields[p.WEIGHT] + q * n) * size
-                        by_rows(
-                            kernels,
-                            *(left, distance * size, n, weight, w, target, rows),
+                        multiply(
+                            *(kernels, unit, room, left, between, n, weight, w, target, rows),
                             *(zeros, add, saved + here, sums + q * size, mode),
                         )
                         if op == p.GATED_GRADIENT:

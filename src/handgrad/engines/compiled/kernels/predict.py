@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from handgrad.engines.compiled.kernels import calls
+from handgrad.engines.compiled.kernels import calls, matrix
 from handgrad.engines.compiled.kernels import program as p
 from handgrad.engines.compiled.kernels.cache import compiled, is_cached
 from handgrad.engines.compiled.kernels.calls import call
@@ -18,8 +18,9 @@ from handgrad.engines.compiled.kernels.single import product
 from handgrad.engines.compiled.kernels.vectors import LINE, Vectors, vectors
 
 # What a run is told, `shape`: rows of a block, features in and out, where the scores are, whether the parameters are
-# packed, and then the index of a block's rows, which is 0, 1, 2 and so on.
-BATCH, N_IN, N_OUT, SCORES, PACKED, INDEX = range(6)
+# packed, where in the room the matrix unit has its own, and then the index of a block's rows, which is 0, 1, 2 and so
+# on.
+BATCH, N_IN, N_OUT, SCORES, PACKED, UNIT, INDEX = range(7)
 OUTWARD = p.ADD  # of a linear instruction, which has no use of its own for that field: the weight is (n, k)
 FINITE = -1  # the kernel's answer when all inputs are finite; else the first row of a block that holds one that is not
 
@@ -31,6 +32,7 @@ def _predict(real: Any, kind: Vectors) -> Any:
     run_forward, one_row, at = call(calls.FORWARD), product(real), pointer(real)
     size, panel, zero = np.dtype(real).itemsize, kind.panel(real), real(0)
     largest = np.finfo(real).max
+    amx, take_unit, leave_unit = kind.amx, matrix.unit().begin, matrix.unit().end
 
     @njit(**INNER)
     def finite(x_at, count):
@@ -60,11 +62,15 @@ def _predict(real: Any, kind: Vectors) -> Any:
         base = np.zeros(BEFORE + 1, np.int64)  # in use up to the end, as the loop comes back to it
         work = (room.ctypes.data + LINE - 1) // LINE * LINE
         base[WORK], base[PARAMS], base[ZEROS] = work, params.ctypes.data, zeros.ctypes.data
+        first_bad = FINITE
+        if amx and packed:
+            take_unit()
         for start in range(0, len(x), batch):
             m = min(batch, len(x) - start)
             rows = x.ctypes.data + start * n_in * size
             if not finite(rows, m * n_in):
-                return start
+                first_bad = start
+                break
             base[INPUTS] = rows
             c = 0
             while c < len(code):
@@ -73,7 +79,7 @@ def _predict(real: Any, kind: Vectors) -> Any:
                     run_forward(
                         kernels,
                         *(kernels, code.ctypes.data, numbers.ctypes.data, c, end, base.ctypes.data, index),
-                        *(m, 0, m, 0),
+                        *(m, 0, m, 0, work + shape[UNIT]),
                     )
                     c = end
                     continue
@@ -88,7 +94,9 @@ def _predict(real: Any, kind: Vectors) -> Any:
                         numbers_of_y[j] = zero if value <= zero else value  # NaN stays
                 c += 1
             copy_out(work + shape[SCORES], n_out, m, out.ctypes.data + start * n_out * size)
-        return FINITE
+        if amx and packed:
+            leave_unit()
+        return first_bad
 
     return predict
 
@@ -112,4 +120,4 @@ def predict_kernel(real: Any, kind: Vectors) -> Any:
 
 def kernel_is_cached(real: Any) -> bool:
     """Whether the kernel for this machine is on the disk. It comes last, so that the units are there if it is."""
-    return is_cached(*_entry(real, vectors()))
+    return is_cached(*_entry(real, vectors(real)))

@@ -14,6 +14,7 @@ from handgrad.engines.compiled.kernels.calls import SIGNATURES, types_of
 from handgrad.engines.compiled.kernels.elementwise import elementwise
 from handgrad.engines.compiled.kernels.instructions import backward, forward
 from handgrad.engines.compiled.kernels.losses import losses
+from handgrad.engines.compiled.kernels.matrix import matrix
 from handgrad.engines.compiled.kernels.optimizers import optimizers
 from handgrad.engines.compiled.kernels.products import products
 from handgrad.engines.compiled.kernels.random import random
@@ -36,6 +37,8 @@ def _function(unit: int, real: Any, kind: Vectors) -> Callable[..., Any]:
             return losses(real, kind)
         case calls.KEEP:
             return random(real)
+        case calls.SPREAD | calls.TILES_BY_ROWS | calls.TILES_BY_COLUMNS:
+            of = matrix()
         case calls.FORWARD:
             return forward(real, kind)
         case _:
@@ -50,6 +53,8 @@ def addresses(real: Any, kind: Vectors, units: tuple[int, ...] = tuple(SIGNATURE
 
     table = np.zeros(len(SIGNATURES), np.int64)
     for unit in units:
+        if unit in calls.BY_MATRIX and not kind.amx:
+            continue
         name, result, arguments = SIGNATURES[unit]
         signature = (types_of(result)[0] if result else types.void)(*types_of(arguments))
         full_name = f"{name}_{np.dtype(real).name}_{kind.name}"

@@ -1,8 +1,11 @@
-"""Which vectors the kernels are made of: AVX-512, AVX2, or none, where `np.dot` multiplies matrices."""
+"""What the kernels are made of: AMX beside AVX-512, AVX-512, AVX2, or none, where `np.dot` multiplies matrices."""
 
 from __future__ import annotations
 
+import ctypes
 import os
+import platform
+import sys
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -15,6 +18,8 @@ from handgrad.errors import ValueRangeError
 SWITCH = "HANDGRAD_VECTORS"
 LINE = 64  # bytes of a line of the cache, on which matrices begin
 CACHED = 2**19  # bytes of one operand of a product that stay in the second cache while all panels of the other pass
+# arch_prctl(ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA): the numbers of the call, of what is asked, of what for
+ASK_FOR_TILES = (158, 0x1023, 18)
 SOON = 3  # rows of the data, anywhere in memory, that are asked for ahead
 
 
@@ -26,11 +31,13 @@ class Vectors:
     a short one), the widest first: of two panels abreast where there are registers for it, of one, and of half of one.
     A tall tile and what it is made from fill the processor's vector registers, of which AVX-512 has 32 and AVX2 16. Six
     rows of four vectors take ten numbers from memory for 24 products, where twelve rows of two would take fourteen.
+    amx: whether large products of float32 go to the processor's matrix unit (see `thirds`).
     """
 
     name: str
     bits: int
     tiles: tuple[tuple[int, int, int], ...] = ()
+    amx: bool = False
 
     def lanes(self, real: Any) -> int:
         """Numbers in a vector."""
@@ -46,10 +53,12 @@ class Vectors:
         return self.tiles[0][0] // 2 if self.tiles else 1
 
 
+OF_512 = ((4, 6, 4), (2, 12, 8), (1, 16, 8))
 KINDS = {
     v.name: v
     for v in (
-        Vectors("avx512", 512, ((4, 6, 4), (2, 12, 8), (1, 16, 8))),
+        Vectors("amx", 512, OF_512, amx=True),
+        Vectors("avx512", 512, OF_512),
         Vectors("avx2", 256, ((2, 6, 4), (1, 8, 4))),
         Vectors("dot", 0),
     )
@@ -74,8 +83,20 @@ def available() -> tuple[str, ...]:
         features = {name[1:]: name[0] == "+" for name in settings.CPU_FEATURES.split(",") if name}
     if not settings.ENABLE_AVX:
         features = {}
-    needs = {"avx512": ("avx512f", "avx512vl"), "avx2": ("avx2", "fma"), "dot": ()}
-    return tuple(kind for kind, names in needs.items() if all(features.get(name) for name in names))
+    avx512 = ("avx512f", "avx512vl")
+    needs = {"amx": (*avx512, "avx512bw", "amx-tile", "amx-bf16"), "avx512": avx512, "avx2": ("avx2", "fma"), "dot": ()}
+    there = tuple(kind for kind, names in needs.items() if all(features.get(name) for name in names))
+    return there if "amx" not in there or _tiles_allowed() else there[1:]
+
+
+def _tiles_allowed() -> bool:
+    """Ask Linux for the tiles of AMX, which it gives to a process that has asked: for all its threads, to its end."""
+    if not sys.platform.startswith("linux") or platform.machine() != "x86_64":
+        return False
+    try:
+        return ctypes.CDLL(None).syscall(*(ctypes.c_long(number) for number in ASK_FOR_TILES)) == 0
+    except (OSError, AttributeError):  # no C library to ask by
+        return False
 
 
 def detected() -> Vectors:
@@ -83,15 +104,16 @@ def detected() -> Vectors:
     return KINDS[available()[0]]
 
 
-def vectors() -> Vectors:
-    """What is used: the widest there is, or what the environment variable HANDGRAD_VECTORS names.
+def vectors(real: Any = np.float32) -> Vectors:
+    """What is used for numbers of that dtype: the best there is, or what HANDGRAD_VECTORS in the environment names.
 
-    Raises ValueRangeError for a kind that is not known, or that this processor has not.
+    AMX is for float32 alone: float64 has AVX-512 then. Raises ValueRangeError for a kind that is not known, or that
+    this processor has not.
     """
     forced = os.environ.get(SWITCH, "auto")
-    if forced == "auto":
-        return detected()
-    kind = by_name(SWITCH, forced, KINDS, '"auto" or ')
-    if kind.name not in available():
-        raise ValueRangeError(f"{SWITCH} must be one of {available()} on this processor, got {forced!r}")
-    return kind
+    kind = detected()
+    if forced != "auto":
+        kind = by_name(SWITCH, forced, KINDS, '"auto" or ')
+        if kind.name not in available():
+            raise ValueRangeError(f"{SWITCH} must be one of {available()} on this processor, got {forced!r}")
+    return KINDS["avx512"] if kind.amx and real is not np.float32 else kind

@@ -7,20 +7,21 @@ from typing import Any
 
 import numpy as np
 
-from handgrad.engines.compiled.kernels import calls
+from handgrad.engines.compiled.kernels import calls, matrix
 from handgrad.engines.compiled.kernels import program as p
 from handgrad.engines.compiled.kernels.calls import call
 from handgrad.engines.compiled.kernels.memory import atomics, pointer
 from handgrad.engines.compiled.kernels.optimizers import DECAY
-from handgrad.engines.compiled.kernels.options import INLINE
+from handgrad.engines.compiled.kernels.options import INLINE, INNER
 from handgrad.engines.compiled.kernels.vectors import CACHED, LINE, Vectors
 
 
 @cache
 def weight_gradients(real: Any, kind: Vectors) -> Any:
-    """An njit function (kernels, instruction, base, m, thread, threads, pace) for one WEIGHT_GRADIENT.
+    """An njit function (kernels, instruction, base, m, thread, threads, pace, room) for one WEIGHT_GRADIENT.
 
-    A block is one panel of A by one of B, or by two abreast, over all m samples. A thread begins with its own share of
+    A block is one panel of A by one of B, or by two abreast, over all m samples; by the matrix unit, several panels of
+    A. A thread begins with its own share of
     the blocks, as in each step, so that their parameters stay in its cache; done with it, it takes what is left of the
     others'. Each block is one thread's alone: the result is the same whoever takes it.
     instruction, pace: addresses; pace of the numbers of the optimizer's step, or 0 where that is to come when all of
@@ -30,11 +31,13 @@ def weight_gradients(real: Any, kind: Vectors) -> Any:
 
     size, panel = np.dtype(real).itemsize, kind.panel(real)
     integers, floats = pointer(np.int64), pointer(np.float64)
-    by_columns, step, claim = call(calls.BY_COLUMNS), call(calls.STEP), atomics().add
+    by_columns, by_tiles, step = call(calls.BY_COLUMNS), call(calls.TILES_BY_COLUMNS), call(calls.STEP)
+    amx, claim = kind.amx, atomics().add
+    pays, bytes_of, panels_at_once = (njit(**INNER)(f) for f in (matrix.pays, matrix.bytes_of, matrix.panels_at_once))
     none, most, each = np.int64(0), kind.abreast, panel or 2**62
 
     @njit(**INLINE)
-    def run(kernels, instruction, base, m, thread, threads, pace_at):
+    def run(kernels, instruction, base, m, thread, threads, pace_at, room):
         fields = integers(instruction)
         a, b, n, k = base[p.WORK] + fields[p.A], base[p.WORK] + fields[p.B], fields[p.N], fields[p.K]
         piece = integers(base[p.PIECES] + fields[p.PIECE] * p.PIECE_COLUMNS * 8)
@@ -42,11 +45,16 @@ def weight_gradients(real: Any, kind: Vectors) -> Any:
         if threads > 1 and fields[p.CLAIM] >= 0:
             counters = base[p.CLAIMS] + fields[p.CLAIM] * threads * LINE
         steps = pace_at != 0 and fields[p.PIECE] >= 0 and piece[p.AT_ONCE] != 0
+        decay = floats(pace_at)[DECAY] if steps and piece[p.DECAYS] else 0.0
         k_width, n_width = (panel, most * panel) if panel else (k, n)
         down, across = (k + k_width - 1) // k_width, (n + n_width - 1) // n_width
         # through as many panels of B as stay in the second cache, with each panel of A, before the next ones
-        group = max(1, CACHED // (m * n_width * size))
-        blocks, owner, helped = down * across, thread, 0
+        tall, group = 1, max(1, CACHED // (m * n_width * size))
+        unit = pays(k, n, m) if amx else False
+        turned = -1  # which panel of A is the first of those whose thirds are there
+        if unit:  # down as many panels of A as stay there, with each pair of B's
+            tall = min(down, panels_at_once(bytes_of(m), down * across, threads))
+        blocks, owner, helped = (down + tall - 1) // tall * across, thread, 0
         block = blocks * thread // threads - 1
         while helped < (threads if counters != 0 else 1):
             block += 1
@@ -56,42 +64,57 @@ def weight_gradients(real: Any, kind: Vectors) -> Any:
                 helped += 1
                 owner = (thread + helped) % threads
                 continue
-            before = block // (down * group) * group
-            abreast, place = min(group, across - before), block - before * down
-            q, j = place // abreast * k_width, (before + place % abreast) * n_width
-            w, height = min(n_width, n - j), min(k_width, k - q)
+            if unit:
+                first, j = block // across * tall, block % across * n_width
+            else:
+                before = block // (down * group) * group
+                abreast, place = min(group, across - before), block - before * down
+                first, j = place // abreast, (before + place % abreast) * n_width
+            w, last = min(n_width, n - j), min(down, first + tall)
+            q, height = first * k_width, min(k, last * k_width) - first * k_width
             here = (fields[p.WEIGHT] + j * k + q * min(each, w)) * size
-            param, gradient = base[p.PARAMS] + here, base[p.GRADIENT] + here
-            speed, square = base[p.SPEEDS] + here, base[p.SQUARES] + here
-            target, wanted, fourth = none, none, none
-            if steps:
-                wanted = param  # what the step needs comes into the cache while the product is taken
-                if piece[p.TURNED] >= 0:
-                    target = base[p.TRANSPOSED] + (piece[p.TURNED] + q * n + j * height) * size
-                    fourth = target - param
+            gradient, left, right = base[p.GRADIENT] + here, a + q * m * size, b + j * m * size
             # from this block's place in its panel to that of the one abreast, which may be narrower, in the next
             next_panel = (panel * k - q * max(0, 2 * panel - w)) * size
-            left, rows, right, columns = a + q * m * size, height, b + j * m * size, w
-            if panel and n == 1:  # the gradient of a column lies as its transpose does: so it is taken by vectors
-                left, rows, right, columns = right, 1, left, height
-            by_columns(
-                kernels,
-                *(left, rows, right, columns, gradient, m, fields[p.ADD], base[p.ZEROS], next_panel),
-                *(wanted, speed - param, square - param, fourth),
-            )
+            if unit:
+                by_tiles(
+                    kernels,
+                    *(room, left, height, turned != first, right, w),
+                    *(gradient, m, fields[p.ADD], base[p.ZEROS], next_panel),
+                )
+                turned = first
+            else:
+                wanted, second, third, fourth = none, none, none, none
+                if steps:  # what the step needs comes into the cache while the product is taken
+                    wanted = base[p.PARAMS] + here
+                    second, third = base[p.SPEEDS] - base[p.PARAMS], base[p.SQUARES] - base[p.PARAMS]
+                    if piece[p.TURNED] >= 0:
+                        fourth = base[p.TRANSPOSED] + (piece[p.TURNED] + q * n + j * height) * size - wanted
+                rows, columns = height, w
+                if panel and n == 1:  # the gradient of a column lies as its transpose does: so it is taken by vectors
+                    left, rows, right, columns = right, 1, left, height
+                by_columns(
+                    kernels,
+                    *(left, rows, right, columns, gradient, m, fields[p.ADD], base[p.ZEROS], next_panel),
+                    *(wanted, second, third, fourth),
+                )
             if steps:
-                decay, total = floats(pace_at)[DECAY] if piece[p.DECAYS] else 0.0, 0.0
+                # down each panel in turn, so that the processor guesses what comes next
                 for i in range(0, w, each):
-                    width, skip = min(each, w - i), i // each * next_panel
-                    turned = target
-                    if target != 0:
-                        turned += i * height * size
-                    total += step(
-                        kernels,
-                        *(base[p.OPTIMIZER], 1.0, decay, pace_at, base[p.CONSTANTS]),
-                        *(param + skip, gradient + skip, speed + skip, square + skip, height, width),
-                        *(turned, height),
-                    )
-                floats(base[p.BLOCKS])[piece[p.FIRST_BLOCK] + block] = total
+                    width = min(each, w - i)
+                    for r in range(first, last):
+                        q = r * k_width
+                        height, here = min(k_width, k - q), (fields[p.WEIGHT] + (j + i) * k + q * width) * size
+                        target = none
+                        if piece[p.TURNED] >= 0:
+                            target = base[p.TRANSPOSED] + (piece[p.TURNED] + q * n + (j + i) * height) * size
+                        total = step(
+                            kernels,
+                            *(base[p.OPTIMIZER], 1.0, decay, pace_at, base[p.CONSTANTS]),
+                            *(base[p.PARAMS] + here, base[p.GRADIENT] + here, base[p.SPEEDS] + here),
+                            *(base[p.SQUARES] + here, height, width, target, height),
+                        )
+                        sums, number = floats(base[p.BLOCKS]), piece[p.FIRST_BLOCK] + r * across + j // n_width
+                        sums[number] = total if i == 0 else sums[number] + total
 
     return run

@@ -1,0 +1,274 @@
+"""Products of float32 by AMX, a matrix unit, from operands in thirds (see `thirds`): at up to twice AVX-512's peak.
+
+A block of the result, two tiles by two, is summed up in the unit's own registers, which hold eight tiles: four sums,
+two tiles of the left operand and two of the right. What is done to a block that is whole, `tiles` names.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from types import SimpleNamespace
+from typing import Any
+
+from handgrad.engines.compiled.kernels.options import INNER
+from handgrad.engines.compiled.kernels.thirds import DEEP, PANEL_ROW, ROWS, STACK, TILE, WIDE, splitters
+from handgrad.engines.compiled.kernels.tiles import LOCAL, MASK, RELU, STORE, SUMS
+from handgrad.engines.compiled.kernels.vectors import LINE
+
+# What a thread's room begins with: a block that is whole, or one that is turned. Then the thirds of the left operand,
+# and those of a panel of the right one.
+BLOCK = WIDE * PANEL_ROW
+WORTH = 40  # multiply-adds that the unit must save for each number that is split
+LEAST, LONGEST = 24, 4096  # numbers of a sum: most of a stack, and a panel's thirds still in the second cache
+KEPT = 2**20  # bytes of an operand's thirds that stay in the second cache while the other's pass
+# The six products, (third of the left, of the right), the small ones first. From each to the next, one of both stays.
+PRODUCTS = ((2, 0), (1, 0), (1, 1), (0, 1), (0, 2), (0, 0))
+SUM, LEFT, RIGHT = 0, 4, 6  # the first tile of each in the registers
+
+
+@cache
+def unit() -> SimpleNamespace:
+    """What the unit does: begin() and end(), around all that a thread does with it; take(sums, bytes of a row) and
+    put(sums, bytes of a row); multiply(left, next left, right, next right). A row of 0 bytes is taken for all rows."""
+    from llvmlite import ir
+    from numba import types
+    from numba.core import cgutils
+    from numba.extending import intrinsic
+
+    byte, word = ir.IntType(8), ir.IntType(64)
+    address = byte.as_pointer()
+
+    def call(b, name, *arguments):
+        kind = ir.FunctionType(ir.VoidType(), [argument.type for argument in arguments])
+        b.call(cgutils.get_or_insert_function(b.module, kind, f"llvm.x86.{name}"), arguments)
+
+    def load(b, tile, place, skip):
+        call(b, "tileloadd64", byte(tile), b.inttoptr(b.add(place, word(skip)), address), word(LINE))
+
+    @intrinsic
+    def begin(typing):
+        def codegen(context, b, signature, args):
+            # palette 1, then each tile's bytes of a row, two bytes each, then each tile's rows
+            layout = [1, *[0] * 15, *[LINE, 0] * 8, *[0] * 16, *[ROWS] * 8, *[0] * 8]
+            room = cgutils.alloca_once(b, ir.ArrayType(byte, LINE))
+            b.store(ir.Constant(ir.ArrayType(byte, LINE), layout), room)
+            call(b, "ldtilecfg", b.bitcast(room, address))
+            return context.get_dummy_value()
+
+        return types.void(), codegen
+
+    @intrinsic
+    def end(typing):
+        def codegen(context, b, signature, args):
+            call(b, "tilerelease")
+            return context.get_dummy_value()
+
+        return types.void(), codegen
+
+    def sums(name):
+        """An intrinsic that takes or puts the four tiles of sums."""
+
+        @intrinsic
+        def function(typing, place, row):
+            def codegen(context, b, signature, args):
+                place, row = args
+                for i in range(2):
+                    for j in range(2):
+                        here = b.add(b.add(place, b.mul(row, word(i * ROWS))), word(j * LINE))
+                        call(b, name, byte(SUM + 2 * i + j), b.inttoptr(here, address), row)
+                return context.get_dummy_value()
+
+            return types.void(types.intp, types.intp), codegen
+
+        return function
+
+    @intrinsic
+    def multiply(typing, left, next_left, right, next_right):
+        def codegen(context, b, signature, args):
+            lefts, rights = args[:2], args[2:]
+            held = {}
+            for a, c in PRODUCTS:
+                # each tile is loaded right before the first product that takes it, so that others hide its way
+                for i in range(2):
+                    for j in range(2):
+                        for tile, place, third in ((LEFT + i, lefts[i], a), (RIGHT + j, rights[j], c)):
+                            if held.get(tile) != third:
+                                load(b, tile, place, TILE * third)
+                                held[tile] = third
+                        call(b, "tdpbf16ps", byte(SUM + 2 * i + j), byte(LEFT + i), byte(RIGHT + j))
+            return context.get_dummy_value()
+
+        return types.void(*[types.intp] * 4), codegen
+
+    take, put = sums("tileloadd64"), sums("tilestored64")
+    return SimpleNamespace(begin=begin, end=end, take=take, multiply=multiply, put=put)
+
+
+@cache
+def _row(mode: int) -> Any:
+    """An intrinsic (source, C, saved, column sums, width): a row of C from its sums, as `row_tile` has the modes."""
+    from llvmlite import ir
+    from numba import types
+    from numba.core import cgutils
+    from numba.extending import intrinsic
+
+    i32 = ir.IntType(32)
+    floats, bits, counts = (ir.VectorType(t, 16) for t in (ir.FloatType(), ir.IntType(1), i32))
+    pointer, zero = floats.as_pointer(), ir.Constant(floats, [0.0] * 16)
+
+    @intrinsic
+    def row(typing, source, C, saved, sums, width):
+        def codegen(context, b, signature, args):
+            *places, width = args
+            first = b.insert_element(ir.Constant(counts, ir.Undefined), b.trunc(width, i32), i32(0))
+            splat = b.shuffle_vector(first, ir.Constant(counts, ir.Undefined), ir.Constant(counts, [0] * 16))
+
+            def function(name, result, *arguments):
+                return cgutils.get_or_insert_function(b.module, ir.FunctionType(result, arguments), name)
+
+            masked_load = function("llvm.masked.load.v16f32.p0", floats, pointer, i32, bits, floats)
+            masked_store = function("llvm.masked.store.v16f32.p0", ir.VoidType(), floats, pointer, i32, bits)
+            for v in range(2):
+                there = b.icmp_signed("<", ir.Constant(counts, list(range(16 * v, 16 * v + 16))), splat)
+                source, C, saved, sums = (b.inttoptr(b.add(place, place.type(LINE * v)), pointer) for place in places)
+
+                def load(place, there=there):
+                    return b.call(masked_load, [place, i32(4), there, zero])
+
+                value = load(source)
+                if mode == RELU:  # as NumPy's maximum: NaN stays
+                    value = b.select(b.fcmp_ordered("<=", value, zero), zero, value)
+                elif mode == MASK:
+                    value = b.select(b.fcmp_ordered(">", load(saved), zero), value, zero)
+                elif mode == LOCAL:
+                    value = b.fmul(value, load(saved))
+                b.call(masked_store, [value, C, i32(4), there])
+                if mode not in (STORE, RELU):
+                    b.call(masked_store, [b.fadd(load(sums), value), sums, i32(4), there])
+            return context.get_dummy_value()
+
+        return types.void(*[types.intp] * 5), codegen
+
+    return row
+
+
+def pays(rows: int, columns: int, length: int) -> bool:
+    """Whether a product goes to the unit: whether it is worth splitting its operands, sums being of that length."""
+    return rows * columns > WORTH * (rows + columns) and LEAST <= length <= LONGEST
+
+
+def bytes_of(numbers: int) -> int:
+    """What the thirds of so many numbers take along a sum, in whole stacks."""
+    return (numbers + DEEP - 1) // DEEP * DEEP * 6
+
+
+def rows_at_once(row: int) -> int:
+    """How many rows are spread at once at most, whose thirds take so many bytes each."""
+    return max(WIDE, KEPT // row // WIDE * WIDE)
+
+
+def panels_at_once(column: int, blocks: int, threads: int) -> int:
+    """How many of a left operand's panels are kept at once, whose thirds take so many bytes a column, for a product of
+    so many blocks: few enough that several threads find work."""
+    most = max(1, KEPT // (WIDE * column))
+    return most if threads == 1 else max(1, min(most, blocks // (2 * threads)))
+
+
+def room_of(k: int, n: int, m: int) -> int:
+    """Bytes of the room that the products of a weight (k, n) need, over up to m samples."""
+    rows, panel = -(-m // WIDE) * WIDE, WIDE * bytes_of(min(m, LONGEST))
+    needs = [min(max(KEPT, panel), -(-k // WIDE) * panel) + panel] if pays(k, n, LEAST) else []
+    for length, columns in ((k, n), (n, k)):
+        if pays(m, columns, length):
+            needs.append((min(rows, rows_at_once(bytes_of(length))) + WIDE) * bytes_of(length))
+    return BLOCK + max(needs) if needs else 0
+
+
+@cache
+def matrix() -> SimpleNamespace:
+    """The units spread, tiles_by_rows and tiles_by_columns; addresses are in bytes."""
+    from numba import njit
+
+    u, s = unit(), splitters()
+    take, multiply, put = u.take, u.multiply, u.put
+    left, right, turned = s.left, s.right, s.turned
+    copy, relu, with_sums, mask, local = (_row(mode) for mode in (STORE, RELU, SUMS, MASK, LOCAL))
+
+    @njit(**INNER)
+    def finish(source, source_row, C, rows, row, saved, sums, width, mode):
+        """C from its sums, row by row."""
+        for r in range(rows):
+            here, to, own = source + r * source_row, C + r * row, saved + r * row
+            if mode == RELU:
+                relu(here, to, own, sums, width)
+            elif mode == MASK:
+                mask(here, to, own, sums, width)
+            elif mode == LOCAL:
+                local(here, to, own, sums, width)
+            elif mode == SUMS:
+                with_sums(here, to, own, sums, width)
+            else:
+                copy(here, to, own, sums, width)
+
+    @njit(**INNER)
+    def block(room, a, b, deep, C, row, rows, width, start, add, saved, sums, mode):
+        """A block of C, two tiles by two or what is left of it: its start, or C, and the products of so many stacks."""
+        whole = rows >= WIDE and width == WIDE
+        first, distance = C if add else start, row if add else 0
+        if whole:
+            take(first, distance)
+        else:
+            finish(first, distance, room, min(rows, WIDE), PANEL_ROW, saved, sums, width, STORE)
+            take(room, PANEL_ROW)
+        beside = deep * STACK
+        for _ in range(deep):
+            multiply(a, a + beside, b, b + beside)
+            a += STACK
+            b += STACK
+        if whole:
+            put(C, row)
+            if mode != STORE:
+                finish(C, row, C, WIDE, row, saved, sums, WIDE, mode)
+        else:
+            put(room, PANEL_ROW)
+            finish(room, PANEL_ROW, C, min(rows, WIDE), row, saved, sums, width, mode)
+
+    def spread(source, rows, k, distance, room):
+        """The left operand of tiles_by_rows into the room: `rows` rows of k numbers, panels `distance` bytes apart."""
+        left(source, rows, k, distance, room + BLOCK)
+
+    def tiles_by_rows(room, k, B, w, C, c_next, m, start, add, saved, sums, mode):
+        """C[m, w] = start + A B, as `by_rows`, A being what `spread` left in the room, whose end takes B's thirds."""
+        deep = (k + DEEP - 1) // DEEP
+        a, b = room + BLOCK, room + BLOCK + (m + WIDE - 1) // WIDE * 2 * deep * STACK
+        for j in range(0, w, WIDE):
+            width, here = min(WIDE, w - j), j // WIDE * c_next
+            right(B + j * k * 4, k, width * 4, width, b)
+            for i in range(0, m, WIDE):
+                x, place = a + i // ROWS * deep * STACK, here + i * PANEL_ROW
+                block(
+                    *(room, x, b, deep, C + place, PANEL_ROW, m - i, width),
+                    *(start + j * 4, add, saved + place, sums + j * 4, mode),
+                )
+
+    def tiles_by_columns(room, A, k, turn, B, w, C, m, add, zeros, c_panel):
+        """C[k, w] = A[m, k]^T B[m, w], as `by_columns`, but A may be several panels.
+
+        turn: whether A's thirds are to be put into the room first; else they are those that were there last.
+        """
+        deep = (m + DEEP - 1) // DEEP
+        a, panel = room + BLOCK, 2 * deep * STACK  # bytes of a panel's thirds
+        b = a + (k + WIDE - 1) // WIDE * panel
+        if turn:
+            for i in range(0, k, WIDE):
+                turned(A + i * m * 4, m, a + i // WIDE * panel, room)
+        for j in range(0, w, WIDE):
+            width, c = min(WIDE, w - j), C + j // WIDE * c_panel
+            right(B + j * m * 4, m, PANEL_ROW, width, b)
+            for i in range(0, k, WIDE):
+                here = c + i * width * 4
+                block(
+                    room, a + i // WIDE * panel, b, deep, here, width * 4, k - i, width, zeros, add, zeros, zeros, STORE
+                )
+
+    return SimpleNamespace(spread=spread, tiles_by_rows=tiles_by_rows, tiles_by_columns=tiles_by_columns)

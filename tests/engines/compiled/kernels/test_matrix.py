@@ -1,0 +1,232 @@
+"""Products by the matrix unit: exact where float32 is, as near as float32's own elsewhere, and nothing else touched."""
+
+from functools import cache
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numba import njit
+
+from engines.compiled.kernels.test_products import Memory, drawn, panels_of
+from handgrad.engines.compiled.kernels import calls
+from handgrad.engines.compiled.kernels.matrix import BLOCK, KEPT, LONGEST, WIDE, bytes_of, pays, room_of, unit
+from handgrad.engines.compiled.kernels.options import ENTRY
+from handgrad.engines.compiled.kernels.tiles import LOCAL, MASK, RELU, STORE, SUMS
+from handgrad.engines.compiled.kernels.units import addresses
+from handgrad.engines.compiled.kernels.vectors import KINDS, LINE, available, vectors
+from handgrad.engines.compiled.layout import aligned
+
+needs_amx = pytest.mark.skipif("amx" not in available(), reason="this processor has no AMX")
+UNIT = np.finfo(np.float32).eps / 2  # what float32 rounds off at most
+
+
+@cache
+def callers():
+    spread, by_rows, by_columns = (calls.call(number) for number in calls.BY_MATRIX)
+    vector_rows, begin, end = calls.call(calls.BY_ROWS), unit().begin, unit().end
+
+    @njit(**ENTRY)
+    def rows(table, A, a_panel, k, B, w, C, m, start, add, saved, sums, mode, room):
+        begin()
+        spread(table, A, m, k, a_panel, room)
+        by_rows(table, room, k, B, w, C, a_panel, m, start, add, saved, sums, mode)
+        end()
+
+    @njit(**ENTRY)
+    def columns(table, A, k, B, w, C, m, add, zeros, c_panel, room):
+        begin()
+        by_columns(table, room, A, k, 1, B, w, C, m, add, zeros, c_panel)
+        # the thirds of A are there still
+        by_columns(table, room, A, k, 0, B, w, C, m, 1, zeros, c_panel)
+        end()
+
+    @njit(**ENTRY)
+    def plain(table, A, a_panel, k, B, w, C, m, start):
+        vector_rows(table, A, a_panel, k, B, w, C, m, start, 0, 0, 0, STORE)
+
+    return rows, columns, plain
+
+
+def table():
+    return addresses(np.float32, KINDS["amx"]).ctypes.data
+
+
+def room_for(numbers):
+    """A room of so many bytes, full of NaN, with a line around it."""
+    whole = aligned(numbers + 2 * LINE, np.uint8)
+    whole[:] = 0xFF
+    return whole, whole.ctypes.data + LINE
+
+
+def assert_kept(room):
+    assert (room[:LINE] == 0xFF).all()
+    assert (room[-LINE:] == 0xFF).all()
+
+
+def padded(n):
+    return -(-n // WIDE) * WIDE
+
+
+@needs_amx
+@given(
+    rows=st.integers(1, 100),
+    before=st.integers(0, 3),
+    k=st.integers(1, 100),
+    w=st.integers(1, 2 * WIDE),
+    mode=st.sampled_from((STORE, RELU, SUMS, MASK, LOCAL)),
+    add=st.booleans(),
+    seed=st.integers(0, 2**32),
+)
+def test_by_rows(rows, before, k, w, mode, add, seed):
+    real, rng, make = np.float32, np.random.default_rng(seed), Memory(np.float32)
+    m, count = before + rows + 2, -(-w // WIDE)
+    x, weight, bias = drawn(rng, real, m, k), drawn(rng, real, k, w), drawn(rng, real, w)
+    a, c, saved = panels_of(x, WIDE, make), make(count, m, WIDE), make(count, m, WIDE)
+    parts, start, sums = make(k * w), make(w), make(w)
+    for j in range(0, w, WIDE):
+        parts[j * k : min(w, j + WIDE) * k] = weight[:, j : j + WIDE].ravel()
+    start[:], sums[:] = bias, 1
+    c[:], saved[:] = drawn(rng, real, *c.shape), drawn(rng, real, *c.shape)
+    old, kept = c.swapaxes(0, 1).reshape(m, -1).copy(), saved.swapaxes(0, 1).reshape(m, -1).copy()
+    room, place = room_for(BLOCK + (padded(rows) + WIDE) * bytes_of(k))
+
+    skip = before * WIDE * 4
+    places = (a.ctypes.data + skip, m * WIDE * 4, k, parts.ctypes.data, w, c.ctypes.data + skip, rows)
+    more = (start.ctypes.data, int(add), saved.ctypes.data + skip, sums.ctypes.data, mode)
+    callers()[0](table(), *places, *more, place)
+
+    here = slice(before, before + rows)
+    y = x[here] @ weight + (old[here, :w] if add else bias)
+    if mode == RELU:
+        y = np.maximum(y, 0)
+    elif mode == MASK:
+        y = np.where(kept[here, :w] > 0, y, 0)
+    elif mode == LOCAL:
+        y = y * kept[here, :w]
+    expected = old.copy()
+    expected[here, :w] = y
+    np.testing.assert_array_equal(c.swapaxes(0, 1).reshape(m, -1), expected)
+    np.testing.assert_array_equal(sums, 1 + (y.sum(axis=0) if mode >= SUMS else 0))
+    make.assert_kept()
+    assert_kept(room)
+
+
+@needs_amx
+@given(
+    m=st.integers(1, 100),
+    k=st.integers(1, 100),
+    w=st.integers(1, 2 * WIDE),
+    add=st.booleans(),
+    seed=st.integers(0, 2**32),
+)
+def test_by_columns(m, k, w, add, seed):
+    rng, make = np.random.default_rng(seed), Memory(np.float32)
+    x, dz, old = drawn(rng, np.float32, m, k), drawn(rng, np.float32, m, w), drawn(rng, np.float32, k, w)
+    a, b, c, zeros = panels_of(x, WIDE, make), panels_of(dz, WIDE, make), make(k * w), make(WIDE)
+    zeros[:] = 0
+    parts = [c[j * k : min(w, j + WIDE) * k].reshape(k, -1) for j in range(0, w, WIDE)]
+    for q, part in enumerate(parts):
+        part[:] = old[:, q * WIDE : (q + 1) * WIDE]
+    room, place = room_for(BLOCK + (padded(k) + WIDE) * bytes_of(m))
+    places = (a.ctypes.data, k, b.ctypes.data, w, c.ctypes.data, m, int(add), zeros.ctypes.data, 4 * WIDE * k)
+    callers()[1](table(), *places, place)
+    np.testing.assert_array_equal(np.hstack(parts), 2 * (x.T @ dz) + (old if add else 0))
+    make.assert_kept()
+    assert_kept(room)
+
+
+def product(x, weight, by_unit=True):
+    """x @ weight, with at most 64 columns, by the unit or by vectors."""
+    (m, k), w, make = x.shape, weight.shape[1], Memory(np.float32)
+    a, c, start = panels_of(x, WIDE, make), make(-(-w // WIDE), m, WIDE), make(2 * WIDE)
+    b = make(k * w)
+    for j in range(0, w, WIDE):
+        b[j * k : min(w, j + WIDE) * k] = weight[:, j : j + WIDE].ravel()
+    start[:] = 0
+    places = (table(), a.ctypes.data, m * WIDE * 4, k, b.ctypes.data, w, c.ctypes.data, m, start.ctypes.data)
+    if by_unit:
+        _, room = room_for(BLOCK + (padded(m) + WIDE) * bytes_of(k))
+        callers()[0](*places, 0, 0, 0, STORE, room)
+    else:
+        callers()[2](*places)
+    return c.swapaxes(0, 1).reshape(m, -1)[:, :w].copy()
+
+
+@needs_amx
+@pytest.mark.parametrize("spread", [0, 6, 20])
+@pytest.mark.parametrize("k", [1, 2, 31, 32, 33, 256, 784, 2048])
+def test_as_near_as_float32(k, spread):
+    """The bound of a float32 sum, k of its roundings, and one for what the six products leave out; no worse than it."""
+    rng = np.random.default_rng(k)
+    x, weight = (
+        (rng.standard_normal(shape) * np.exp2(rng.integers(-spread, spread + 1, shape))).astype(np.float32)
+        for shape in ((48, k), (k, 64))
+    )
+    exact, size = x.astype(float) @ weight, np.abs(x).astype(float) @ np.abs(weight)
+    errors, own = (np.abs(product(x, weight, by_unit) - exact) / size for by_unit in (True, False))
+    assert errors.max() <= (k + 1) * UNIT
+    assert np.sqrt(np.mean(errors**2)) <= 1.25 * np.sqrt(np.mean(own**2))
+    # on the whole neither too large nor too small
+    signed = (product(x, weight) - exact) / size
+    assert abs(signed.mean()) <= 4 * signed.std() / np.sqrt(signed.size) + 1e-10
+
+
+@needs_amx
+@given(*[st.floats(-(2.0**126), 2.0**126, width=32)] * 2)
+def test_one_product_of_any_two(x, y):
+    exact = float(x) * float(y)
+    (found,) = product(np.array([[x]], np.float32), np.array([[y]], np.float32)).ravel()
+    if abs(exact) < 3.4e38:  # what is too small for full precision counts as 0, of the thirds too
+        assert abs(found - exact) <= 2 * UNIT * abs(exact) + 1e-37 * max(1, abs(x), abs(y))
+    elif abs(exact) > 3.5e38:
+        assert not np.isfinite(found)
+
+
+@needs_amx
+@pytest.mark.parametrize("bits", [0x7F800000, 0xFF800000, 0x7FC00000, 0x7F800001, 0x7FFFFFFF, 0xFFFFFFFF])
+def test_what_is_not_finite_stays_in_its_row_and_column(bits):
+    rng, bad = np.random.default_rng(0), np.array([bits], np.uint32).view(np.float32)[0]
+    x, weight = rng.random((40, 50), np.float32) + 1, rng.random((50, 40), np.float32) + 1
+    expected = x.astype(float) @ weight
+    x[7, 3] = weight[9, 11] = bad
+    found = product(x, weight)
+    lost = np.zeros((40, 40), bool)
+    lost[7], lost[:, 11] = True, True
+    np.testing.assert_array_equal(np.isfinite(found), ~lost)
+    np.testing.assert_allclose(found[~lost], expected[~lost], rtol=1e-6)
+
+
+def test_where_it_pays():
+    assert pays(128, 128, 128)
+    assert not pays(1, 10_000, 128)
+    assert not pays(10_000, 10, 128)
+    assert not pays(32, 64, 64)
+    assert not pays(128, 128, 8)
+    assert pays(128, 128, LONGEST)
+    assert not pays(128, 128, LONGEST + 1)
+
+
+@given(st.integers(1, 6000), st.integers(1, 6000), st.integers(1, 6000), st.integers(1, 6000))
+def test_room_is_for_short_batches_too(k, n, m, less):
+    less = min(m, less)
+    assert room_of(k, n, less) <= room_of(k, n, m) + KEPT
+    if pays(less, n, k) or pays(less, k, n) or pays(k, n, less):
+        assert room_of(k, n, m) > 0
+
+
+def test_no_room_where_nothing_pays():
+    assert room_of(10, 20, 30) == 0
+
+
+def test_float64_goes_by_vectors(monkeypatch):
+    monkeypatch.setattr("handgrad.engines.compiled.kernels.vectors.available", lambda: ("amx", "avx512", "avx2", "dot"))
+    assert vectors(np.float32).name == "amx"
+    assert vectors(np.float64).name == "avx512"
+    monkeypatch.setenv("HANDGRAD_VECTORS", "amx")
+    assert vectors(np.float64).name == "avx512"
+
+
+def test_where_linux_does_not_give_its_tiles(monkeypatch):
+    monkeypatch.setattr("handgrad.engines.compiled.kernels.vectors._tiles_allowed", lambda: False)
+    assert "amx" not in available.__wrapped__()
