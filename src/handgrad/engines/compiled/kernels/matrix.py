@@ -10,6 +10,7 @@ from functools import cache
 from types import SimpleNamespace
 from typing import Any
 
+from handgrad.engines.compiled.kernels.memory import prefetch
 from handgrad.engines.compiled.kernels.options import INNER
 from handgrad.engines.compiled.kernels.thirds import DEEP, PANEL_ROW, ROWS, STACK, TILE, WIDE, splitters
 from handgrad.engines.compiled.kernels.tiles import LOCAL, MASK, RELU, STORE, SUMS
@@ -192,6 +193,7 @@ def matrix() -> SimpleNamespace:
     u, s = unit(), splitters()
     take, multiply, put = u.take, u.multiply, u.put
     left, right, turned = s.left, s.right, s.turned
+    fetch = prefetch(2)
     copy, relu, with_sums, mask, local = (_row(mode) for mode in (STORE, RELU, SUMS, MASK, LOCAL))
 
     @njit(**INNER)
@@ -211,7 +213,7 @@ def matrix() -> SimpleNamespace:
                 copy(here, to, own, sums, width)
 
     @njit(**INNER)
-    def block(room, a, b, deep, C, row, rows, width, start, add, saved, sums, mode):
+    def block(room, a, b, deep, C, row, rows, width, start, add, saved, sums, mode, ahead, lines):
         """A block of C, two tiles by two or what is left of it: its start, or C, and the products of so many stacks."""
         whole = rows >= WIDE and width == WIDE
         first, distance = C if add else start, row if add else 0
@@ -222,6 +224,9 @@ def matrix() -> SimpleNamespace:
             take(room, PANEL_ROW)
         beside = deep * STACK
         for _ in range(deep):
+            for line in range(lines):
+                fetch(ahead + line * 64)
+            ahead += lines * 64
             multiply(a, a + beside, b, b + beside)
             a += STACK
             b += STACK
@@ -240,6 +245,7 @@ def matrix() -> SimpleNamespace:
     def tiles_by_rows(room, k, B, w, C, c_next, m, start, add, saved, sums, mode):
         """C[m, w] = start + A B, as `by_rows`, A being what `spread` left in the room, whose end takes B's thirds."""
         deep = (k + DEEP - 1) // DEEP
+        tiles = (m + WIDE - 1) // WIDE
         a, b = room + BLOCK, room + BLOCK + (m + WIDE - 1) // WIDE * 2 * deep * STACK
         for j in range(0, w, WIDE):
             width, here = min(WIDE, w - j), j // WIDE * c_next
@@ -249,6 +255,7 @@ def matrix() -> SimpleNamespace:
                 block(
                     *(room, x, b, deep, C + place, PANEL_ROW, m - i, width),
                     *(start + j * 4, add, saved + place, sums + j * 4, mode),
+                    *(B + (j + WIDE) * k * 4 + i // WIDE * (64 // tiles) * 64 * deep, 64 // tiles),
                 )
 
     def tiles_by_columns(room, A, k, turn, B, w, C, m, add, zeros, c_panel):
@@ -268,7 +275,7 @@ def matrix() -> SimpleNamespace:
             for i in range(0, k, WIDE):
                 here = c + i * width * 4
                 block(
-                    room, a + i // WIDE * panel, b, deep, here, width * 4, k - i, width, zeros, add, zeros, zeros, STORE
+                    room, a + i // WIDE * panel, b, deep, here, width * 4, k - i, width, zeros, add, zeros, zeros, STORE, 0, 0
                 )
 
     return SimpleNamespace(spread=spread, tiles_by_rows=tiles_by_rows, tiles_by_columns=tiles_by_columns)

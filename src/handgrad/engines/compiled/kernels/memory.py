@@ -85,7 +85,7 @@ def atomics() -> SimpleNamespace:
 
 
 @cache
-def prefetch() -> Any:
+def prefetch(level=3) -> Any:
     """An intrinsic: the line of the cache at that address will be wanted soon."""
     from llvmlite import ir
     from numba import types
@@ -98,7 +98,7 @@ def prefetch() -> Any:
             i32, at = ir.IntType(32), builder.inttoptr(args[0], ir.IntType(8).as_pointer())
             kind = ir.FunctionType(ir.VoidType(), [at.type, i32, i32, i32])
             builder.call(
-                cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0"), [at, i32(0), i32(3), i32(1)]
+                cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0"), [at, i32(0), i32(level), i32(1)]
             )
             return context.get_dummy_value()
 
