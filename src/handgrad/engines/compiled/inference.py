@@ -37,8 +37,9 @@ from handgrad.layers import Layer, Parameter
 
 REALS = (np.float32, np.float64)
 # Rows of a block: whole tiles of any kind of vector, few enough for most of them to stay in the second cache, and many
-# enough for the weights to be read seldom where they do not. And the fewest, where so many would take ROOM bytes.
-ROWS, FEWEST, ROOM = 96, 12, 2**25
+# enough for the weights to be read seldom where they do not; for the matrix unit, which splits the weights anew for
+# each block, SPLIT. And the fewest, where so many would take ROOM bytes.
+ROWS, SPLIT, FEWEST, ROOM = 96, 192, 12, 2**25
 PART = 2e9  # multiplications in a call of the kernel: a tenth of a second, so that Ctrl-C is answered
 CONVERTED = 8e6  # bytes of rows that are converted at a time
 ELEMENT = 16  # multiplications that the work on each number between products costs as much as
@@ -66,7 +67,7 @@ class Forward:
         layout = Layout(real, vectors(real))
         one = _unpacked(lower(graph, specs, layout, 1), graph)
         if rows is None:
-            rows = min(ROWS, max(FEWEST, ROOM // one.workspace // FEWEST * FEWEST))
+            rows = min(SPLIT if layout.kind.amx else ROWS, max(FEWEST, ROOM // one.workspace // FEWEST * FEWEST))
         many = lower(graph, specs, layout, rows)
         self._units = addresses(real, layout.kind, calls.FOR_PREDICTION)
         self._kernel = predict_kernel(real, layout.kind)

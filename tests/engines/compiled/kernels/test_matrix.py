@@ -23,22 +23,25 @@ UNIT = np.finfo(np.float32).eps / 2  # what float32 rounds off at most
 
 @cache
 def callers():
-    spread, by_rows, by_columns = (calls.call(number) for number in calls.BY_MATRIX)
+    spread, turn, tiles = (calls.call(number) for number in calls.BY_MATRIX)
     vector_rows, begin, end = calls.call(calls.BY_ROWS), unit().begin, unit().end
 
     @njit(**ENTRY)
     def rows(table, A, a_panel, k, B, w, C, m, start, add, saved, sums, mode, room):
         begin()
         spread(table, A, m, k, a_panel, room)
-        by_rows(table, room, k, B, w, C, a_panel, m, start, add, saved, sums, mode)
+        tiles(table, room, k, B, 0, k * 4 * WIDE, w, C, 4 * WIDE, a_panel, m, start, add, saved, sums, mode, 0, 0, 0)
         end()
 
     @njit(**ENTRY)
-    def columns(table, A, k, B, w, C, m, add, zeros, c_panel, room):
+    def columns(table, A, k, B, w, C, m, add, zeros, c_panel, room, target):
         begin()
-        by_columns(table, room, A, k, 1, B, w, C, m, add, zeros, c_panel)
-        # the thirds of A are there still
-        by_columns(table, room, A, k, 0, B, w, C, m, 1, zeros, c_panel)
+        turn(table, A, k, m, room)
+        for again in range(2):  # the thirds of A stay
+            tiles(
+                *(table, room, m, B, 4 * WIDE, m * 4 * WIDE, w, C, 0, c_panel, k, zeros, add + again, 0, 0, 0),
+                *(target, target, w),
+            )
         end()
 
     @njit(**ENTRY)
@@ -118,19 +121,20 @@ def test_by_rows(rows, before, k, w, mode, add, seed):
     k=st.integers(1, 100),
     w=st.integers(1, 2 * WIDE),
     add=st.booleans(),
+    wanted=st.booleans(),
     seed=st.integers(0, 2**32),
 )
-def test_by_columns(m, k, w, add, seed):
+def test_by_columns(m, k, w, add, wanted, seed):
     rng, make = np.random.default_rng(seed), Memory(np.float32)
     x, dz, old = drawn(rng, np.float32, m, k), drawn(rng, np.float32, m, w), drawn(rng, np.float32, k, w)
-    a, b, c, zeros = panels_of(x, WIDE, make), panels_of(dz, WIDE, make), make(k * w), make(WIDE)
+    a, b, c, zeros = panels_of(x, WIDE, make), panels_of(dz, WIDE, make), make(k * w), make(2 * WIDE)
     zeros[:] = 0
     parts = [c[j * k : min(w, j + WIDE) * k].reshape(k, -1) for j in range(0, w, WIDE)]
     for q, part in enumerate(parts):
         part[:] = old[:, q * WIDE : (q + 1) * WIDE]
     room, place = room_for(BLOCK + (padded(k) + WIDE) * bytes_of(m))
     places = (a.ctypes.data, k, b.ctypes.data, w, c.ctypes.data, m, int(add), zeros.ctypes.data, 4 * WIDE * k)
-    callers()[1](table(), *places, place)
+    callers()[1](table(), *places, place, c.ctypes.data if wanted else 0)
     np.testing.assert_array_equal(np.hstack(parts), 2 * (x.T @ dz) + (old if add else 0))
     make.assert_kept()
     assert_kept(room)

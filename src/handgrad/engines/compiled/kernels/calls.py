@@ -24,11 +24,11 @@ from typing import Any
     FORWARD,
     BACKWARD,
     SPREAD,
-    TILES_BY_ROWS,
-    TILES_BY_COLUMNS,
+    TURN,
+    TILES,
 ) = range(16)
-FOR_PREDICTION = (BY_ROWS, ACTIVATE, SOFTMAX, NORMALIZE, FORWARD, SPREAD, TILES_BY_ROWS)
-BY_MATRIX = (SPREAD, TILES_BY_ROWS, TILES_BY_COLUMNS)  # what AMX alone has
+FOR_PREDICTION = (BY_ROWS, ACTIVATE, SOFTMAX, NORMALIZE, FORWARD, SPREAD, TILES)
+BY_MATRIX = (SPREAD, TURN, TILES)  # what AMX alone has
 
 # name, result, arguments: "i" an integer or address, "f" a float, "u" an unsigned integer
 SIGNATURES = {
@@ -46,8 +46,8 @@ SIGNATURES = {
     FORWARD: ("forward", "", 12 * "i"),
     BACKWARD: ("backward", "f", 15 * "i"),
     SPREAD: ("spread", "", 5 * "i"),
-    TILES_BY_ROWS: ("tiles_by_rows", "", 12 * "i"),
-    TILES_BY_COLUMNS: ("tiles_by_columns", "", 11 * "i"),
+    TURN: ("turn", "", 4 * "i"),
+    TILES: ("tiles", "", 18 * "i"),
 }
 
 

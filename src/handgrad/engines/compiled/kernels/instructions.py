@@ -26,6 +26,7 @@ from handgrad.engines.compiled.kernels.program import (
     WORK,
     ZEROS,
 )
+from handgrad.engines.compiled.kernels.thirds import PANEL_ROW
 from handgrad.engines.compiled.kernels.tiles import LOCAL, MASK, STORE
 from handgrad.engines.compiled.kernels.tiles import RELU as RELU_TILE
 from handgrad.engines.compiled.kernels.vectors import CACHED, LINE, SOON, Vectors
@@ -61,8 +62,8 @@ def row_products(real: Any, kind: Vectors) -> SimpleNamespace:
     """
     from numba import njit
 
-    amx, size = kind.amx, np.dtype(real).itemsize
-    by_rows, spread, by_tiles = call(calls.BY_ROWS), call(calls.SPREAD), call(calls.TILES_BY_ROWS)
+    amx, size, none = kind.amx, np.dtype(real).itemsize, np.int64(0)
+    by_rows, spread, tiles = call(calls.BY_ROWS), call(calls.SPREAD), call(calls.TILES)
     pays, bytes_of = njit(**INNER)(matrix.pays), njit(**INNER)(matrix.bytes_of)
     rows_at_once = njit(**INNER)(matrix.rows_at_once)
 
@@ -85,7 +86,10 @@ def row_products(real: Any, kind: Vectors) -> SimpleNamespace:
     @njit(**INNER)
     def multiply(kernels, by_unit, room, left, distance, k, weight, w, target, rows, start, add, saved, sums, mode):
         if amx and by_unit:
-            by_tiles(kernels, room, k, weight, w, target, distance, rows, start, add, saved, sums, mode)
+            tiles(
+                *(kernels, room, k, weight, none, k * PANEL_ROW, w, target, PANEL_ROW, distance, rows),
+                *(start, add, saved, sums, mode, none, none, none),
+            )
         else:
             by_rows(kernels, left, distance, k, weight, w, target, rows, start, add, saved, sums, mode)
 

@@ -168,11 +168,12 @@ def rows_at_once(row: int) -> int:
     return max(WIDE, KEPT // row // WIDE * WIDE)
 
 
-def panels_at_once(column: int, blocks: int, threads: int) -> int:
-    """How many of a left operand's panels are kept at once, whose thirds take so many bytes a column, for a product of
-    so many blocks: few enough that several threads find work."""
-    most = max(1, KEPT // (WIDE * column))
-    return most if threads == 1 else max(1, min(most, blocks // (2 * threads)))
+def panels_at_once(column: int, down: int, threads: int) -> int:
+    """How many of a left operand's panels are kept at once, whose thirds take so many bytes a column.
+
+    down: how many there are. Several threads take different ones first, so that none splits what another does.
+    """
+    return min(max(1, KEPT // (WIDE * column)), (down + threads - 1) // threads)
 
 
 def room_of(k: int, n: int, m: int) -> int:
@@ -187,13 +188,13 @@ def room_of(k: int, n: int, m: int) -> int:
 
 @cache
 def matrix() -> SimpleNamespace:
-    """The units spread, tiles_by_rows and tiles_by_columns; addresses are in bytes."""
+    """The units spread, turn and tiles; addresses are in bytes."""
     from numba import njit
 
     u, s = unit(), splitters()
-    take, multiply, put = u.take, u.multiply, u.put
+    take, multiply, put, bytes_of_sum = u.take, u.multiply, u.put, njit(**INNER)(bytes_of)
     left, right, turned = s.left, s.right, s.turned
-    fetch = prefetch(2)
+    fetch, fetch_to_write = prefetch(2), prefetch(3, True)
     copy, relu, with_sums, mask, local = (_row(mode) for mode in (STORE, RELU, SUMS, MASK, LOCAL))
 
     @njit(**INNER)
@@ -213,69 +214,70 @@ def matrix() -> SimpleNamespace:
                 copy(here, to, own, sums, width)
 
     @njit(**INNER)
-    def block(room, a, b, deep, C, row, rows, width, start, add, saved, sums, mode, ahead, lines):
-        """A block of C, two tiles by two or what is left of it: its start, or C, and the products of so many stacks."""
-        whole = rows >= WIDE and width == WIDE
+    def block(room, a, b, deep, C, row, rows, width, start, add, saved, sums, mode, lines, ahead, to_write, other):
+        """A block of C, two tiles by two or what is left of it: its start, or C, and the products of so many stacks.
+
+        lines: of what will be wanted soon, so many with each stack, from `ahead` on; and to_write, from `other` on too.
+        """
+        whole, count = rows >= WIDE and width == WIDE, min(rows, WIDE)
         first, distance = C if add else start, row if add else 0
-        if whole:
-            take(first, distance)
-        else:
-            finish(first, distance, room, min(rows, WIDE), PANEL_ROW, saved, sums, width, STORE)
-            take(room, PANEL_ROW)
+        if not whole:
+            finish(first, distance, room, count, PANEL_ROW, saved, sums, width, STORE)
+            first, distance = room, PANEL_ROW
+        take(first, distance)
         beside = deep * STACK
         for _ in range(deep):
-            for line in range(lines):
-                fetch(ahead + line * 64)
-            ahead += lines * 64
+            for line in range(0, lines * LINE, LINE):
+                if to_write:
+                    fetch_to_write(ahead + line)
+                    if other != 0:
+                        fetch_to_write(other + line)
+                else:
+                    fetch(ahead + line)
+            ahead += lines * LINE
+            if other != 0:
+                other += lines * LINE
             multiply(a, a + beside, b, b + beside)
             a += STACK
             b += STACK
-        if whole:
-            put(C, row)
-            if mode != STORE:
-                finish(C, row, C, WIDE, row, saved, sums, WIDE, mode)
-        else:
-            put(room, PANEL_ROW)
-            finish(room, PANEL_ROW, C, min(rows, WIDE), row, saved, sums, width, mode)
+        source, distance = (C, row) if whole else (room, PANEL_ROW)
+        put(source, distance)
+        if mode != STORE or not whole:
+            finish(source, distance, C, count, row, saved, sums, width, mode)
 
     def spread(source, rows, k, distance, room):
-        """The left operand of tiles_by_rows into the room: `rows` rows of k numbers, panels `distance` bytes apart."""
+        """A left operand into the room: `rows` rows of k numbers, in panels that are `distance` bytes apart."""
         left(source, rows, k, distance, room + BLOCK)
 
-    def tiles_by_rows(room, k, B, w, C, c_next, m, start, add, saved, sums, mode):
-        """C[m, w] = start + A B, as `by_rows`, A being what `spread` left in the room, whose end takes B's thirds."""
-        deep = (k + DEEP - 1) // DEEP
-        tiles = (m + WIDE - 1) // WIDE
-        a, b = room + BLOCK, room + BLOCK + (m + WIDE - 1) // WIDE * 2 * deep * STACK
-        for j in range(0, w, WIDE):
-            width, here = min(WIDE, w - j), j // WIDE * c_next
-            right(B + j * k * 4, k, width * 4, width, b)
-            for i in range(0, m, WIDE):
-                x, place = a + i // ROWS * deep * STACK, here + i * PANEL_ROW
-                block(
-                    *(room, x, b, deep, C + place, PANEL_ROW, m - i, width),
-                    *(start + j * 4, add, saved + place, sums + j * 4, mode),
-                    *(B + (j + WIDE) * k * 4 + i // WIDE * (64 // tiles) * 64 * deep, 64 // tiles),
-                )
+    def turn(source, k, m, room):
+        """A left operand into the room: the transpose of k columns of m samples, which begin at a panel."""
+        for i in range(0, k, WIDE):
+            turned(source + i * m * 4, m, room + BLOCK + i * bytes_of_sum(m), room)
 
-    def tiles_by_columns(room, A, k, turn, B, w, C, m, add, zeros, c_panel):
-        """C[k, w] = A[m, k]^T B[m, w], as `by_columns`, but A may be several panels.
+    def tiles(room, k, B, b_row, b_next, w, C, c_row, c_next, m, start, add, saved, sums, mode, wanted, target, n):
+        """C[m, w] = start + A B, as `by_rows`; A: what `spread` or `turn` left in the room, whose end takes B's thirds.
 
-        turn: whether A's thirds are to be put into the room first; else they are those that were there last.
+        b_row, c_row: bytes of a panel's row, 0 for one as wide as the panel is; b_next, c_next: from panel to panel.
+        wanted, target: where C is a gradient, the place of the weight, (., n), and of its transpose, both to be written
+        soon; else 0, and the next panel of B is asked for.
         """
-        deep = (m + DEEP - 1) // DEEP
-        a, panel = room + BLOCK, 2 * deep * STACK  # bytes of a panel's thirds
-        b = a + (k + WIDE - 1) // WIDE * panel
-        if turn:
-            for i in range(0, k, WIDE):
-                turned(A + i * m * 4, m, a + i // WIDE * panel, room)
+        deep, high = (k + DEEP - 1) // DEEP, (m + WIDE - 1) // WIDE
+        a, b = room + BLOCK, room + BLOCK + high * 2 * deep * STACK
         for j in range(0, w, WIDE):
-            width, c = min(WIDE, w - j), C + j // WIDE * c_panel
-            right(B + j * m * 4, m, PANEL_ROW, width, b)
-            for i in range(0, k, WIDE):
-                here = c + i * width * 4
+            width, panel = min(WIDE, w - j), j // WIDE
+            row = c_row if c_row else width * 4
+            right(B + panel * b_next, k, b_row if b_row else width * 4, width, b)
+            for i in range(0, m, WIDE):
+                place = panel * c_next + i * row
+                lines, ahead, other = WIDE * PANEL_ROW // LINE // deep, wanted + place, target
+                if wanted == 0:
+                    lines = WIDE * PANEL_ROW // LINE // high
+                    ahead = B + (panel + 1) * b_next + i // WIDE * deep * lines * LINE
+                elif target != 0:
+                    other += (i * n + j * min(WIDE, m - i)) * 4
                 block(
-                    room, a + i // WIDE * panel, b, deep, here, width * 4, k - i, width, zeros, add, zeros, zeros, STORE, 0, 0
+                    *(room, a + i // ROWS * deep * STACK, b, deep, C + place, row, m - i, width),
+                    *(start + j * 4, add, saved + place, sums + j * 4, mode, lines, ahead, wanted != 0, other),
                 )
 
-    return SimpleNamespace(spread=spread, tiles_by_rows=tiles_by_rows, tiles_by_columns=tiles_by_columns)
+    return SimpleNamespace(spread=spread, turn=turn, tiles=tiles)

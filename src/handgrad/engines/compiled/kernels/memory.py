@@ -85,8 +85,11 @@ def atomics() -> SimpleNamespace:
 
 
 @cache
-def prefetch(level=3) -> Any:
-    """An intrinsic: the line of the cache at that address will be wanted soon."""
+def prefetch(level: int = 3, to_write: bool = False) -> Any:
+    """An intrinsic: the line at that address will be wanted soon, in the first cache or, with level 2, in the second.
+
+    to_write: it is to come as this processor's own, whoever has read it before.
+    """
     from llvmlite import ir
     from numba import types
     from numba.core import cgutils
@@ -98,7 +101,8 @@ def prefetch(level=3) -> Any:
             i32, at = ir.IntType(32), builder.inttoptr(args[0], ir.IntType(8).as_pointer())
             kind = ir.FunctionType(ir.VoidType(), [at.type, i32, i32, i32])
             builder.call(
-                cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0"), [at, i32(0), i32(level), i32(1)]
+                cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0"),
+                [at, i32(int(to_write)), i32(level), i32(1)],
             )
             return context.get_dummy_value()
 

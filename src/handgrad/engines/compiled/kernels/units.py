@@ -37,7 +37,7 @@ def _function(unit: int, real: Any, kind: Vectors) -> Callable[..., Any]:
             return losses(real, kind)
         case calls.KEEP:
             return random(real)
-        case calls.SPREAD | calls.TILES_BY_ROWS | calls.TILES_BY_COLUMNS:
+        case calls.SPREAD | calls.TURN | calls.TILES:
             of = matrix()
         case calls.FORWARD:
             return forward(real, kind)

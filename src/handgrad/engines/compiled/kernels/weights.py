@@ -31,7 +31,7 @@ def weight_gradients(real: Any, kind: Vectors) -> Any:
 
     size, panel = np.dtype(real).itemsize, kind.panel(real)
     integers, floats = pointer(np.int64), pointer(np.float64)
-    by_columns, by_tiles, step = call(calls.BY_COLUMNS), call(calls.TILES_BY_COLUMNS), call(calls.STEP)
+    by_columns, turn, tiles, step = (call(c) for c in (calls.BY_COLUMNS, calls.TURN, calls.TILES, calls.STEP))
     amx, claim = kind.amx, atomics().add
     pays, bytes_of, panels_at_once = (njit(**INNER)(f) for f in (matrix.pays, matrix.bytes_of, matrix.panels_at_once))
     none, most, each = np.int64(0), kind.abreast, panel or 2**62
@@ -53,7 +53,7 @@ def weight_gradients(real: Any, kind: Vectors) -> Any:
         unit = pays(k, n, m) if amx else False
         turned = -1  # which panel of A is the first of those whose thirds are there
         if unit:  # down as many panels of A as stay there, with each pair of B's
-            tall = min(down, panels_at_once(bytes_of(m), down * across, threads))
+            tall = panels_at_once(bytes_of(m), down, threads)
         blocks, owner, helped = (down + tall - 1) // tall * across, thread, 0
         block = blocks * thread // threads - 1
         while helped < (threads if counters != 0 else 1):
@@ -76,20 +76,26 @@ def weight_gradients(real: Any, kind: Vectors) -> Any:
             gradient, left, right = base[p.GRADIENT] + here, a + q * m * size, b + j * m * size
             # from this block's place in its panel to that of the one abreast, which may be narrower, in the next
             next_panel = (panel * k - q * max(0, 2 * panel - w)) * size
+            wanted, target = none, none
+            if steps:  # what will be written comes into the cache while the product is taken
+                wanted = base[p.PARAMS] + here
+                if piece[p.TURNED] >= 0:
+                    target = base[p.TRANSPOSED] + (piece[p.TURNED] + q * n + j * min(height, k_width)) * size
             if unit:
-                by_tiles(
-                    kernels,
-                    *(room, left, height, turned != first, right, w),
-                    *(gradient, m, fields[p.ADD], base[p.ZEROS], next_panel),
+                if turned != first:
+                    turn(kernels, left, height, m, room)
+                    turned = first
+                if threads == 1:  # nobody else has read it
+                    wanted, target = none, none
+                tiles(
+                    *(kernels, room, m, right, panel * size, m * panel * size, w, gradient, none, next_panel, height),
+                    *(base[p.ZEROS], fields[p.ADD], none, none, none, wanted, target, n),
                 )
-                turned = first
             else:
-                wanted, second, third, fourth = none, none, none, none
-                if steps:  # what the step needs comes into the cache while the product is taken
-                    wanted = base[p.PARAMS] + here
+                second, third, fourth = none, none, none
+                if steps:
                     second, third = base[p.SPEEDS] - base[p.PARAMS], base[p.SQUARES] - base[p.PARAMS]
-                    if piece[p.TURNED] >= 0:
-                        fourth = base[p.TRANSPOSED] + (piece[p.TURNED] + q * n + j * height) * size - wanted
+                    fourth = target - wanted if target != 0 else none
                 rows, columns = height, w
                 if panel and n == 1:  # the gradient of a column lies as its transpose does: so it is taken by vectors
                     left, rows, right, columns = right, 1, left, height
