@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from numba import njit
 
 from engines.compiled.kernels.test_products import Memory, drawn, panels_of
+from engines.compiled.trainings import Training
 from handgrad.engines.compiled.kernels import calls
 from handgrad.engines.compiled.kernels.matrix import BLOCK, KEPT, LONGEST, WIDE, bytes_of, pays, room_of, unit
 from handgrad.engines.compiled.kernels.options import ENTRY
@@ -16,6 +17,10 @@ from handgrad.engines.compiled.kernels.tiles import LOCAL, MASK, RELU, STORE, SU
 from handgrad.engines.compiled.kernels.units import addresses
 from handgrad.engines.compiled.kernels.vectors import KINDS, LINE, available, vectors
 from handgrad.engines.compiled.layout import aligned
+from handgrad.errors import DivergenceError
+from handgrad.layers import SquaredError
+from handgrad.models import mlp
+from handgrad.optim import SGD
 
 needs_amx = pytest.mark.skipif("amx" not in available(), reason="this processor has no AMX")
 UNIT = np.finfo(np.float32).eps / 2  # what float32 rounds off at most
@@ -199,6 +204,22 @@ def test_what_is_not_finite_stays_in_its_row_and_column(bits):
     lost[7], lost[:, 11] = True, True
     np.testing.assert_array_equal(np.isfinite(found), ~lost)
     np.testing.assert_allclose(found[~lost], expected[~lost], rtol=1e-6)
+
+
+@needs_amx
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("rate", [1.0, 3.0, 1e4])
+def test_an_overflow_is_found_in_the_same_step(rate, threads):
+    loss, optimizer = SquaredError(), SGD(rate)
+    training = Training(mlp([110, 130, 128, 5]), (110,), 5, loss, optimizer=optimizer, rows=243, batch_size=136)
+    training = training.but(dtype=np.float32, threads=threads)
+    found = []
+    for engine in (training.eager(), training.compiled()):
+        with pytest.raises(DivergenceError) as error, np.errstate(all="ignore"):
+            training.run(engine)
+        found.append((error.value.step, error.value.place))
+    assert found[0] == found[1]
+    assert found[0][0] > 1
 
 
 def test_where_it_pays():

@@ -106,8 +106,11 @@ def unit() -> SimpleNamespace:
 
 
 @cache
-def _row(mode: int) -> Any:
-    """An intrinsic (source, C, saved, column sums, width): a row of C from its sums, as `row_tile` has the modes."""
+def _rows(mode: int) -> Any:
+    """An intrinsic (source, bytes of its row, C, bytes of its row, rows, saved, column sums, width).
+
+    Rows of C from their sums, as `row_tile` has the modes. At least one row; saved lies as C does.
+    """
     from llvmlite import ir
     from numba import types
     from numba.core import cgutils
@@ -118,39 +121,60 @@ def _row(mode: int) -> Any:
     pointer, zero = floats.as_pointer(), ir.Constant(floats, [0.0] * 16)
 
     @intrinsic
-    def row(typing, source, C, saved, sums, width):
+    def rows(typing, source, source_row, C, row, rows, saved, sums, width):
         def codegen(context, b, signature, args):
-            *places, width = args
+            source, source_row, C, row, rows, saved, sums, width = args
+            word = source.type
             first = b.insert_element(ir.Constant(counts, ir.Undefined), b.trunc(width, i32), i32(0))
             splat = b.shuffle_vector(first, ir.Constant(counts, ir.Undefined), ir.Constant(counts, [0] * 16))
+            there = [b.icmp_signed("<", ir.Constant(counts, list(range(16 * v, 16 * v + 16))), splat) for v in range(2)]
 
             def function(name, result, *arguments):
                 return cgutils.get_or_insert_function(b.module, ir.FunctionType(result, arguments), name)
 
             masked_load = function("llvm.masked.load.v16f32.p0", floats, pointer, i32, bits, floats)
             masked_store = function("llvm.masked.store.v16f32.p0", ir.VoidType(), floats, pointer, i32, bits)
+
+            def at(address, v):
+                return b.inttoptr(b.add(address, word(LINE * v)), pointer)
+
+            def load(address, v):
+                return b.call(masked_load, [at(address, v), i32(4), there[v], zero])
+
+            def store(value, address, v):
+                b.call(masked_store, [value, at(address, v), i32(4), there[v]])
+
+            entry, loop, done = b.block, b.append_basic_block("loop"), b.append_basic_block("done")
+            b.branch(loop)
+            b.position_at_end(loop)
+            # columns' sums stay in registers: each addition to memory would wait for the one before
+            r, totals = b.phi(word), [b.phi(floats) for _ in range(2)]
+            here, c = b.add(source, b.mul(r, source_row)), b.mul(r, row)
+            new = []
             for v in range(2):
-                there = b.icmp_signed("<", ir.Constant(counts, list(range(16 * v, 16 * v + 16))), splat)
-                source, C, saved, sums = (b.inttoptr(b.add(place, place.type(LINE * v)), pointer) for place in places)
-
-                def load(place, there=there):
-                    return b.call(masked_load, [place, i32(4), there, zero])
-
-                value = load(source)
+                value = load(here, v)
                 if mode == RELU:  # as NumPy's maximum: NaN stays
                     value = b.select(b.fcmp_ordered("<=", value, zero), zero, value)
                 elif mode == MASK:
-                    value = b.select(b.fcmp_ordered(">", load(saved), zero), value, zero)
+                    value = b.select(b.fcmp_ordered(">", load(b.add(saved, c), v), zero), value, zero)
                 elif mode == LOCAL:
-                    value = b.fmul(value, load(saved))
-                b.call(masked_store, [value, C, i32(4), there])
-                if mode not in (STORE, RELU):
-                    b.call(masked_store, [b.fadd(load(sums), value), sums, i32(4), there])
+                    value = b.fmul(value, load(b.add(saved, c), v))
+                store(value, b.add(C, c), v)
+                new.append(b.fadd(totals[v], value))
+            following = b.add(r, word(1))
+            for phi, begins, goes_on in ((r, word(0), following), *zip(totals, (zero, zero), new, strict=True)):
+                phi.add_incoming(begins, entry)
+                phi.add_incoming(goes_on, loop)
+            b.cbranch(b.icmp_signed("<", following, rows), loop, done)
+            b.position_at_end(done)
+            if mode not in (STORE, RELU):
+                for v in range(2):
+                    store(b.fadd(load(sums, v), new[v]), sums, v)
             return context.get_dummy_value()
 
-        return types.void(*[types.intp] * 5), codegen
+        return types.void(*[types.intp] * 8), codegen
 
-    return row
+    return rows
 
 
 def pays(rows: int, columns: int, length: int) -> bool:
@@ -195,23 +219,21 @@ def matrix() -> SimpleNamespace:
     take, multiply, put, bytes_of_sum = u.take, u.multiply, u.put, njit(**INNER)(bytes_of)
     left, right, turned = s.left, s.right, s.turned
     fetch, fetch_to_write = prefetch(2), prefetch(3, True)
-    copy, relu, with_sums, mask, local = (_row(mode) for mode in (STORE, RELU, SUMS, MASK, LOCAL))
+    copy, relu, with_sums, mask, local = (_rows(mode) for mode in (STORE, RELU, SUMS, MASK, LOCAL))
 
     @njit(**INNER)
     def finish(source, source_row, C, rows, row, saved, sums, width, mode):
-        """C from its sums, row by row."""
-        for r in range(rows):
-            here, to, own = source + r * source_row, C + r * row, saved + r * row
-            if mode == RELU:
-                relu(here, to, own, sums, width)
-            elif mode == MASK:
-                mask(here, to, own, sums, width)
-            elif mode == LOCAL:
-                local(here, to, own, sums, width)
-            elif mode == SUMS:
-                with_sums(here, to, own, sums, width)
-            else:
-                copy(here, to, own, sums, width)
+        """C from its sums."""
+        if mode == RELU:
+            relu(source, source_row, C, row, rows, saved, sums, width)
+        elif mode == MASK:
+            mask(source, source_row, C, row, rows, saved, sums, width)
+        elif mode == LOCAL:
+            local(source, source_row, C, row, rows, saved, sums, width)
+        elif mode == SUMS:
+            with_sums(source, source_row, C, row, rows, saved, sums, width)
+        else:
+            copy(source, source_row, C, row, rows, saved, sums, width)
 
     @njit(**INNER)
     def block(room, a, b, deep, C, row, rows, width, start, add, saved, sums, mode, lines, ahead, to_write, other):

@@ -34,6 +34,7 @@ from handgrad.engines.compiled.kernels.program import (
     TRANSPOSED,
     TURNED,
 )
+from handgrad.engines.compiled.kernels.transpose import square_transpose
 from handgrad.engines.compiled.kernels.vectors import Vectors
 
 SGD, MOMENTUM, NESTEROV, RMSPROP, ADAM = range(5)
@@ -56,18 +57,30 @@ def optimizers(real: Any, kind: Vectors) -> SimpleNamespace:
     wide_vectors, call_step = wide(), call(calls.STEP)
     # float32 with AVX-512 alone has estimates good enough to be worth it
     abreast = 16 if kind.bits == 512 and real is np.float32 else 0
-    adam = adam_of_sixteen() if abreast else None
+    adam = adam_by_sixteens() if abreast else None
     lanes = kind.lanes(real)
     turn = square_transpose(real, lanes) if lanes else None
     numbers, integers, panel = pointer(np.float64), pointer(np.int64), kind.panel(real)
     height = panel or 32  # rows of a block that is updated and transposed at once
 
     @njit(**INNER)
+    def exact_squares(x_at, count):
+        """The sum of the squares of float32, each in float64."""
+        x, total = at(x_at), 0.0
+        if size == 4:
+            for i in range(count):
+                z = np.float64(x[i])
+                total += z * z
+        return total
+
+    @njit(**INNER)
     def rule(code, scale, decay, pace, constants, p_at, g_at, m_at, v_at, count):
         """One step of `count` numbers. scale: of the gradient. decay: what each parameter loses of itself.
 
-        pace, constants: the step's numbers and the run's, see above.
+        pace, constants: the step's numbers and the run's, see above. Returns the sum of the gradient's squares for
+        float32, whose squares neither over- nor underflow in float64.
         """
+        total = 0.0
         rate, scale, decay = real(pace[RATE]), real(scale), real(decay)
         first, second, epsilon = real(constants[FIRST]), real(constants[SECOND]), real(constants[EPSILON])
         rest_of_first, rest_of_second = real(1 - constants[FIRST]), real(1 - constants[SECOND])
@@ -76,18 +89,19 @@ def optimizers(real: Any, kind: Vectors) -> SimpleNamespace:
             correction, done = real(pace[CORRECTION]), 0
             if abreast:
                 done = count // abreast * abreast
-                for i in range(0, done, abreast):
-                    here = i * size
-                    adam(
-                        *(p_at + here, g_at + here, m_at + here, v_at + here, rate, scale, decay),
-                        *(first, second, rest_of_first, rest_of_second, epsilon, correction),
-                    )
+                total = adam(
+                    *(p_at, g_at, m_at, v_at, done, rate, scale, decay),
+                    *(first, second, rest_of_first, rest_of_second, epsilon, correction),
+                )
+            total += exact_squares(g_at + done * size, count - done)
             for i in range(done, count):
                 x, old = g[i] * scale, p[i]
                 speed, square = first * m[i] + rest_of_first * x, second * v[i] + rest_of_second * (x * x)
                 m[i], v[i], g[i] = speed, square, old
                 p[i] = old - rate * (speed / (np.sqrt(square) * correction + epsilon)) - decay * old
-        elif code == RMSPROP:
+            return total
+        total = exact_squares(g_at, count)  # which brings it into the cache
+        if code == RMSPROP:
             for i in range(count):
                 x, old = g[i] * scale, p[i]
                 square = second * v[i] + rest_of_second * (x * x)
@@ -107,6 +121,7 @@ def optimizers(real: Any, kind: Vectors) -> SimpleNamespace:
                 m[i] = speed
                 p[i] = old - rate * (keep * x + (one - keep) * speed + look * speed)
                 g[i] = old
+        return total
 
     @njit(**INNER)
     def transpose(w_at, rows, w, target_at, width):
@@ -158,24 +173,13 @@ def optimizers(real: Any, kind: Vectors) -> SimpleNamespace:
         for i in range(count):
             g[i] += twice * p[i]
 
-    @njit(**INNER)
-    def exact_squares(x_at, count):
-        """The sum of the squares of float32, each in float64."""
-        x, total = at(x_at), 0.0
-        if size == 4:
-            for i in range(count):
-                z = np.float64(x[i])
-                total += z * z
-        return total
-
     def step(code, scale, decay, pace_at, constants_at, p, g, m, v, rows, w, target, target_row):
         """The optimizer's step of rows of w parameters, and their transpose to `target`, in rows so wide; 0 for none.
 
-        Returns the sum of the gradient's squares for float32, whose squares neither over- nor underflow in float64.
+        Returns what `rule` does.
         """
         wide_vectors()
-        total = exact_squares(g, rows * w)  # which brings it into the cache, for the rule
-        rule(code, scale, decay, numbers(pace_at), numbers(constants_at), p, g, m, v, rows * w)
+        total = rule(code, scale, decay, numbers(pace_at), numbers(constants_at), p, g, m, v, rows * w)
         if target != 0:
             transpose(p, rows, w, target, target_row)
         return total
@@ -217,52 +221,13 @@ def optimizers(real: Any, kind: Vectors) -> SimpleNamespace:
     return SimpleNamespace(step=step, update=update, squares=squares, scaled_norm=scaled_norm, add_penalty=add_penalty)
 
 
-def square_transpose(real: Any, lanes: int) -> Any:
-    """An intrinsic (source, bytes of its row, target, bytes of its row): a square of `lanes` rows, in registers."""
-    from llvmlite import ir
-    from numba import types
-    from numba.extending import intrinsic
+def adam_by_sixteens() -> Any:
+    """An intrinsic: Adam's step of float32, sixteen at a time, by AVX-512's estimates of 1 / sqrt and of 1 / x.
 
-    size = np.dtype(real).itemsize
-    vec = ir.VectorType(ir.FloatType() if size == 4 else ir.DoubleType(), lanes)
-
-    @intrinsic
-    def turn(typing, source, source_row, target, target_row):
-        def codegen(context, b, signature, args):
-            source, source_row, target, target_row = args
-
-            def at(base, row, i):
-                return b.inttoptr(b.add(base, b.mul(row, row.type(i))), vec.as_pointer())
-
-            def pick(x, y, places):
-                return b.shuffle_vector(x, y, ir.Constant(ir.VectorType(ir.IntType(32), lanes), places))
-
-            rows = [b.load(at(source, source_row, i)) for i in range(lanes)]
-            for row in rows:
-                row.align = size
-            half = lanes // 2
-            while half:  # swap the off-diagonal blocks, of half the width each time
-                for i in range(lanes):
-                    if not i & half:
-                        x, y = rows[i], rows[i + half]
-                        rows[i] = pick(x, y, [j if not j & half else lanes + j - half for j in range(lanes)])
-                        rows[i + half] = pick(x, y, [j + half if not j & half else lanes + j for j in range(lanes)])
-                half //= 2
-            for i, row in enumerate(rows):
-                b.store(row, at(target, target_row, i)).align = size
-            return context.get_dummy_value()
-
-        return types.void(*[types.intp] * 4), codegen
-
-    return turn
-
-
-def adam_of_sixteen() -> Any:
-    """An intrinsic: Adam's step of sixteen float32 in one go, by AVX-512's estimates of 1 / sqrt and of 1 / x.
-
-    (parameters, gradient, first moment, second moment, rate, scale, decay, beta1, beta2, 1 - beta1, 1 - beta2, epsilon,
-    correction). Each estimate, of 14 bits, is followed by one step of Newton's method: within some 2 ulp, in a third of
-    the time that the square root and the division take.
+    (parameters, gradient, first moment, second moment, how many, a multiple of sixteen, rate, scale, decay, beta1,
+    beta2, 1 - beta1, 1 - beta2, epsilon, correction) -> the sum of the gradient's squares in float64. Each estimate, of
+    14 bits, is followed by one step of Newton's method: within some 2 ulp, in a third of the time that the square root
+    and the division take.
     """
     from llvmlite import ir
     from numba import types
@@ -274,7 +239,9 @@ def adam_of_sixteen() -> Any:
     address, number = types.intp, types.float32
 
     @intrinsic
-    def adam(typing, p_at, g_at, m_at, v_at, rate, scale, decay, beta1, beta2, rest1, rest2, epsilon, correction):
+    def adam(
+        typing, p_at, g_at, m_at, v_at, count, rate, scale, decay, beta1, beta2, rest1, rest2, epsilon, correction
+    ):
         def codegen(context, b, signature, args):
             def splat(value):
                 undefined = ir.Constant(vec, ir.Undefined)
@@ -301,12 +268,24 @@ def adam_of_sixteen() -> Any:
             def minus(x, y):
                 return b.fsub(x, y, ("contract",))
 
-            places = [b.inttoptr(arg, vec.as_pointer()) for arg in args[:4]]
+            i64, half = args[4].type, ir.VectorType(ir.DoubleType(), 8)
+            rate, scale, decay, beta1, beta2, rest1, rest2, epsilon, correction = (splat(arg) for arg in args[5:])
+            entry, loop, done = b.block, b.append_basic_block("loop"), b.append_basic_block("done")
+            nothing = ir.Constant(half, [0.0] * 8)
+            b.cbranch(b.icmp_signed(">", args[4], i64(0)), loop, done)
+            b.position_at_end(loop)
+            at, sums = b.phi(i64), [b.phi(half) for _ in range(2)]
+            at.add_incoming(i64(0), entry)
+            places = [b.inttoptr(b.add(arg, b.mul(at, i64(4))), vec.as_pointer()) for arg in args[:4]]
             loaded = [b.load(place) for place in places]
             for value in loaded:
                 value.align = 4
             p, g, m, v = loaded
-            rate, scale, decay, beta1, beta2, rest1, rest2, epsilon, correction = (splat(arg) for arg in args[4:])
+            squares = []
+            for j, total in enumerate(sums):
+                part = ir.Constant(ir.VectorType(i32, 8), list(range(8 * j, 8 * j + 8)))
+                z = b.fpext(b.shuffle_vector(g, g, part), half)
+                squares.append(plus(times(z, z), total))
             x = times(g, scale)
             m = plus(times(beta1, m), times(rest1, x))
             v = plus(times(beta2, v), times(rest2, times(x, x)))
@@ -322,8 +301,23 @@ def adam_of_sixteen() -> Any:
             new = minus(minus(p, times(rate, times(m, y))), times(decay, p))
             for value, place in zip((new, p, m, v), places, strict=True):
                 b.store(value, place).align = 4
-            return context.get_dummy_value()
+            following = b.add(at, i64(16))
+            at.add_incoming(following, loop)
+            for phi, value in zip(sums, squares, strict=True):
+                phi.add_incoming(nothing, entry)
+                phi.add_incoming(value, loop)
+            b.cbranch(b.icmp_signed("<", following, args[4]), loop, done)
+            b.position_at_end(done)
+            ends = []
+            for value in squares:
+                end = b.phi(half)
+                end.add_incoming(nothing, entry)
+                end.add_incoming(value, loop)
+                ends.append(end)
+            kind = ir.FunctionType(ir.DoubleType(), [ir.DoubleType(), half])
+            reduce = cgutils.get_or_insert_function(b.module, kind, "llvm.vector.reduce.fadd.v8f64")
+            return b.call(reduce, [ir.Constant(ir.DoubleType(), 0.0), b.fadd(*ends)], fastmath=("reassoc",))
 
-        return types.void(*[address] * 4, *[number] * 9), codegen
+        return types.float64(*[address] * 5, *[number] * 9), codegen
 
     return adam

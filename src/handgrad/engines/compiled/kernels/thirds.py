@@ -21,8 +21,8 @@ from typing import Any
 import numpy as np
 
 from handgrad.engines.compiled.kernels.memory import pointer
-from handgrad.engines.compiled.kernels.optimizers import square_transpose
 from handgrad.engines.compiled.kernels.options import INNER
+from handgrad.engines.compiled.kernels.transpose import square_transpose
 
 ROWS = 16  # of a tile
 DEEP = 32  # numbers of the sum in a tile
