@@ -14,11 +14,13 @@ from datetime import date
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+import numpy as np
 from rich.console import Console
 from rich.status import Status
 
 from handgrad.cli.bench.command import check_threads
 from handgrad.cli.bench.rivals import Entry, chosen
+from handgrad.engines.compiled.kernels.vectors import vectors
 from handgrad.errors import HandgradError
 
 FILE = Path(__file__).with_name("RESULTS.md")
@@ -85,7 +87,7 @@ class Progress:
 
 
 def machine(names: Sequence[str] = PACKAGES) -> list[tuple[str, str]]:
-    """The processor, its caches, the system, the versions and the date."""
+    """The processor, its caches, what kernels it runs, the system, the versions and the date."""
     packages = []
     for name in names:
         try:
@@ -95,6 +97,7 @@ def machine(names: Sequence[str] = PACKAGES) -> list[tuple[str, str]]:
     return [
         ("processor", f"{_processor()}, {os.cpu_count()} cores to this system"),
         ("caches", _caches()),
+        ("handgrad's kernels in float32", vectors(np.float32).name),
         ("system", f"{platform.system()} {platform.release()}, {platform.machine()}"),
         ("software", ", ".join([f"Python {platform.python_version()}", *packages])),
         ("date", f"{date.today():%d %B %Y}"),

@@ -11,8 +11,9 @@ median over rounds of the round's median epoch, by its steps.
 
 The limit is what the step's matrix products take at the rate of multiply-adds between registers, and 28 bytes a
 parameter, one pass of Adam, at the rate of a streaming pass over as many; both are measured in each round too. The
-share of the limit is the median over rounds of the limit by handgrad's time in the same round. With --threads 2,
-handgrad by one thread runs beside the others.
+share of the limit is the median over rounds of the limit by handgrad's time in the same round. On a processor with AMX
+it may be above 100 %: a matrix unit is no multiply-add (docs/matrix_unit.md), and HANDGRAD_VECTORS=avx512 does without.
+With --threads 2, handgrad by one thread runs beside the others.
 
 Memory is by how much an epoch of E raises the peak of the process's memory, data and first weights being there before.
 """

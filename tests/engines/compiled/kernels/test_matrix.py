@@ -35,7 +35,7 @@ def callers():
     def rows(table, A, a_panel, k, B, w, C, m, start, add, saved, sums, mode, room):
         begin()
         spread(table, A, m, k, a_panel, room)
-        tiles(table, room, k, B, 0, k * 4 * WIDE, w, C, 4 * WIDE, a_panel, m, start, add, saved, sums, mode, 0, 0, 0)
+        tiles(table, room, k, B, 0, k * 4 * WIDE, w, C, 4 * WIDE, a_panel, m, start, add, saved, sums, mode, 0, 0, 0, 0)
         end()
 
     @njit(**ENTRY)
@@ -45,7 +45,7 @@ def callers():
         for again in range(2):  # the thirds of A stay
             tiles(
                 *(table, room, m, B, 4 * WIDE, m * 4 * WIDE, w, C, 0, c_panel, k, zeros, add + again, 0, 0, 0),
-                *(target, target, w),
+                *(target, c_panel, target, w),
             )
         end()
 

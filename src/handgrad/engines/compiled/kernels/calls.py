@@ -41,13 +41,13 @@ SIGNATURES = {
     NORMALIZE: ("normalize", "", 11 * "i" + "f"),
     NORMALIZE_BACK: ("normalize_back", "", 14 * "i"),
     KEEP: ("keep", "", "iiuuffi"),
-    STEP: ("step", "f", "iff" + 10 * "i"),
+    STEP: ("step", "f", "iff" + 11 * "i"),
     UPDATE: ("update", "f", "if" + 5 * "i"),
     FORWARD: ("forward", "", 12 * "i"),
     BACKWARD: ("backward", "f", 15 * "i"),
     SPREAD: ("spread", "", 5 * "i"),
     TURN: ("turn", "", 4 * "i"),
-    TILES: ("tiles", "", 18 * "i"),
+    TILES: ("tiles", "", 19 * "i"),
 }
 
 

@@ -88,7 +88,7 @@ def row_products(real: Any, kind: Vectors) -> SimpleNamespace:
         if amx and by_unit:
             tiles(
                 *(kernels, room, k, weight, none, k * PANEL_ROW, w, target, PANEL_ROW, distance, rows),
-                *(start, add, saved, sums, mode, none, none, none),
+                *(start, add, saved, sums, mode, none, none, none, none),
             )
         else:
             by_rows(kernels, left, distance, k, weight, w, target, rows, start, add, saved, sums, mode)

@@ -203,7 +203,8 @@ def panels_at_once(column: int, down: int, threads: int) -> int:
 def room_of(k: int, n: int, m: int) -> int:
     """Bytes of the room that the products of a weight (k, n) need, over up to m samples."""
     rows, panel = -(-m // WIDE) * WIDE, WIDE * bytes_of(min(m, LONGEST))
-    needs = [min(max(KEPT, panel), -(-k // WIDE) * panel) + panel] if pays(k, n, LEAST) else []
+    strip = min(-(-k // WIDE), KEPT // (WIDE * bytes_of(LEAST))) * 2 * BLOCK  # a gradient's, of as many panels
+    needs = [min(max(KEPT, panel), -(-k // WIDE) * panel) + panel + strip] if pays(k, n, LEAST) else []
     for length, columns in ((k, n), (n, k)):
         if pays(m, columns, length):
             needs.append((min(rows, rows_at_once(bytes_of(length))) + WIDE) * bytes_of(length))
@@ -276,12 +277,14 @@ def matrix() -> SimpleNamespace:
         for i in range(0, k, WIDE):
             turned(source + i * m * 4, m, room + BLOCK + i * bytes_of_sum(m), room)
 
-    def tiles(room, k, B, b_row, b_next, w, C, c_row, c_next, m, start, add, saved, sums, mode, wanted, target, n):
+    def tiles(
+        room, k, B, b_row, b_next, w, C, c_row, c_next, m, start, add, saved, sums, mode, wanted, w_next, target, n
+    ):
         """C[m, w] = start + A B, as `by_rows`; A: what `spread` or `turn` left in the room, whose end takes B's thirds.
 
         b_row, c_row: bytes of a panel's row, 0 for one as wide as the panel is; b_next, c_next: from panel to panel.
-        wanted, target: where C is a gradient, the place of the weight, (., n), and of its transpose, both to be written
-        soon; else 0, and the next panel of B is asked for.
+        wanted, w_next, target: where C is a gradient, the place of the weight, (., n), the bytes from its panel to the
+        next, and the place of its transpose, both to be written soon; else 0, and the next panel of B is asked for.
         """
         deep, high = (k + DEEP - 1) // DEEP, (m + WIDE - 1) // WIDE
         a, b = room + BLOCK, room + BLOCK + high * 2 * deep * STACK
@@ -291,7 +294,7 @@ def matrix() -> SimpleNamespace:
             right(B + panel * b_next, k, b_row if b_row else width * 4, width, b)
             for i in range(0, m, WIDE):
                 place = panel * c_next + i * row
-                lines, ahead, other = WIDE * PANEL_ROW // LINE // deep, wanted + place, target
+                lines, ahead, other = WIDE * PANEL_ROW // LINE // deep, wanted + panel * w_next + i * row, target
                 if wanted == 0:
                     lines = WIDE * PANEL_ROW // LINE // high
                     ahead = B + (panel + 1) * b_next + i // WIDE * deep * lines * LINE

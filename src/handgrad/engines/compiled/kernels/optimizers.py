@@ -1,7 +1,7 @@
 """The optimizers' rules over part of the flat vector, the norm of the gradient, and weights transposed.
 
-After a step the gradient's place holds the parameters from before it: should the next loss not be finite, they are the
-last good ones, and cost no memory of their own.
+After a step the flat gradient's place holds the parameters from before it: should the next loss not be finite, they are
+the last good ones, and cost no memory of their own.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from handgrad.engines.compiled.kernels.program import (
     TURNED,
 )
 from handgrad.engines.compiled.kernels.transpose import square_transpose
-from handgrad.engines.compiled.kernels.vectors import Vectors
+from handgrad.engines.compiled.kernels.vectors import LINE, Vectors
 
 SGD, MOMENTUM, NESTEROV, RMSPROP, ADAM = range(5)
 # What each step is given, its `pace`: the rate, with the first moment's correction in it; what a parameter loses to
@@ -57,7 +57,7 @@ def optimizers(real: Any, kind: Vectors) -> SimpleNamespace:
     wide_vectors, call_step = wide(), call(calls.STEP)
     # float32 with AVX-512 alone has estimates good enough to be worth it
     abreast = 16 if kind.bits == 512 and real is np.float32 else 0
-    adam = adam_by_sixteens() if abreast else None
+    adam, adam_past = (adam_by_sixteens(past) if abreast else None for past in (False, True))
     lanes = kind.lanes(real)
     turn = square_transpose(real, lanes) if lanes else None
     numbers, integers, panel = pointer(np.float64), pointer(np.int64), kind.panel(real)
@@ -74,33 +74,40 @@ def optimizers(real: Any, kind: Vectors) -> SimpleNamespace:
         return total
 
     @njit(**INNER)
-    def rule(code, scale, decay, pace, constants, p_at, g_at, m_at, v_at, count):
+    def rule(code, scale, decay, pace, constants, p_at, g_at, old_at, m_at, v_at, count):
         """One step of `count` numbers. scale: of the gradient. decay: what each parameter loses of itself.
 
-        pace, constants: the step's numbers and the run's, see above. Returns the sum of the gradient's squares for
-        float32, whose squares neither over- nor underflow in float64.
+        pace, constants: the step's numbers and the run's, see above. old_at: where the parameters from before it are to
+        be: in the gradient's place, or in another. Returns the sum of the gradient's squares for float32, whose squares
+        neither over- nor underflow in float64.
         """
         total = 0.0
         rate, scale, decay = real(pace[RATE]), real(scale), real(decay)
         first, second, epsilon = real(constants[FIRST]), real(constants[SECOND]), real(constants[EPSILON])
         rest_of_first, rest_of_second = real(1 - constants[FIRST]), real(1 - constants[SECOND])
-        p, g, m, v = at(p_at), at(g_at), at(m_at), at(v_at)
+        p, g, m, v, done = at(p_at), at(g_at), at(m_at), at(v_at), 0
         if code == ADAM:
-            correction, done = real(pace[CORRECTION]), 0
+            correction = real(pace[CORRECTION])
             if abreast:
                 done = count // abreast * abreast
-                total = adam(
-                    *(p_at, g_at, m_at, v_at, done, rate, scale, decay),
-                    *(first, second, rest_of_first, rest_of_second, epsilon, correction),
-                )
+                if old_at != g_at and old_at % LINE == 0:
+                    total = adam_past(
+                        *(p_at, g_at, old_at, m_at, v_at, done, rate, scale, decay),
+                        *(first, second, rest_of_first, rest_of_second, epsilon, correction),
+                    )
+                else:
+                    total = adam(
+                        *(p_at, g_at, old_at, m_at, v_at, done, rate, scale, decay),
+                        *(first, second, rest_of_first, rest_of_second, epsilon, correction),
+                    )
             total += exact_squares(g_at + done * size, count - done)
             for i in range(done, count):
                 x, old = g[i] * scale, p[i]
                 speed, square = first * m[i] + rest_of_first * x, second * v[i] + rest_of_second * (x * x)
                 m[i], v[i], g[i] = speed, square, old
                 p[i] = old - rate * (speed / (np.sqrt(square) * correction + epsilon)) - decay * old
-            return total
-        total = exact_squares(g_at, count)  # which brings it into the cache
+        else:
+            total = exact_squares(g_at, count)  # which brings it into the cache
         if code == RMSPROP:
             for i in range(count):
                 x, old = g[i] * scale, p[i]
@@ -112,7 +119,7 @@ def optimizers(real: Any, kind: Vectors) -> SimpleNamespace:
                 old = p[i]
                 p[i] = old - rate * (g[i] * scale)
                 g[i] = old
-        else:
+        elif code != ADAM:
             look = first if code == NESTEROV else zero
             keep = one if code == NESTEROV else zero
             for i in range(count):
@@ -121,6 +128,10 @@ def optimizers(real: Any, kind: Vectors) -> SimpleNamespace:
                 m[i] = speed
                 p[i] = old - rate * (keep * x + (one - keep) * speed + look * speed)
                 g[i] = old
+        if old_at != g_at:
+            kept = at(old_at)
+            for i in range(done, count):
+                kept[i] = g[i]
         return total
 
     @njit(**INNER)
@@ -173,13 +184,13 @@ def optimizers(real: Any, kind: Vectors) -> SimpleNamespace:
         for i in range(count):
             g[i] += twice * p[i]
 
-    def step(code, scale, decay, pace_at, constants_at, p, g, m, v, rows, w, target, target_row):
+    def step(code, scale, decay, pace_at, constants_at, p, g, old, m, v, rows, w, target, target_row):
         """The optimizer's step of rows of w parameters, and their transpose to `target`, in rows so wide; 0 for none.
 
         Returns what `rule` does.
         """
         wide_vectors()
-        total = rule(code, scale, decay, numbers(pace_at), numbers(constants_at), p, g, m, v, rows * w)
+        total = rule(code, scale, decay, numbers(pace_at), numbers(constants_at), p, g, old, m, v, rows * w)
         if target != 0:
             transpose(p, rows, w, target, target_row)
         return total
@@ -202,7 +213,7 @@ def optimizers(real: Any, kind: Vectors) -> SimpleNamespace:
             if turned < 0:
                 begin, end = k * n * thread // threads, k * n * (thread + 1) // threads
                 here = (piece[PIECE_AT] + begin) * size
-                places = (params + here, gradient + here, speeds + here, squares_at + here)
+                places = (params + here, gradient + here, gradient + here, speeds + here, squares_at + here)
                 total += call_step(kernels, code, scale, decay, pace_at, constants, *places, 1, end - begin, none, none)
                 continue
             width = panel if panel else n
@@ -212,7 +223,7 @@ def optimizers(real: Any, kind: Vectors) -> SimpleNamespace:
                 j, i = block // down * width, block % down * height
                 w, rows = min(width, n - j), min(height, k - i)
                 here = (piece[PIECE_AT] + j * k + i * w) * size
-                places = (params + here, gradient + here, speeds + here, squares_at + here)
+                places = (params + here, gradient + here, gradient + here, speeds + here, squares_at + here)
                 target = base[TRANSPOSED] + (turned + (i * n + j * rows if panel else i)) * size
                 row = rows if panel else k
                 total += call_step(kernels, code, scale, decay, pace_at, constants, *places, rows, w, target, row)
@@ -221,13 +232,14 @@ def optimizers(real: Any, kind: Vectors) -> SimpleNamespace:
     return SimpleNamespace(step=step, update=update, squares=squares, scaled_norm=scaled_norm, add_penalty=add_penalty)
 
 
-def adam_by_sixteens() -> Any:
+def adam_by_sixteens(past: bool) -> Any:
     """An intrinsic: Adam's step of float32, sixteen at a time, by AVX-512's estimates of 1 / sqrt and of 1 / x.
 
-    (parameters, gradient, first moment, second moment, how many, a multiple of sixteen, rate, scale, decay, beta1,
-    beta2, 1 - beta1, 1 - beta2, epsilon, correction) -> the sum of the gradient's squares in float64. Each estimate, of
-    14 bits, is followed by one step of Newton's method: within some 2 ulp, in a third of the time that the square root
-    and the division take.
+    past: whether the parameters from before it, which are hardly ever read, go past the caches, whole lines of them.
+    (parameters, gradient, place of the parameters from before, first moment, second moment, how many, a multiple of
+    sixteen, rate, scale, decay, beta1, beta2, 1 - beta1, 1 - beta2, epsilon, correction) -> the sum of the gradient's
+    squares in float64. Each estimate, of 14 bits, is followed by one step of Newton's method: within some 2 ulp, in a
+    third of the time that the square root and the division take.
     """
     from llvmlite import ir
     from numba import types
@@ -240,7 +252,22 @@ def adam_by_sixteens() -> Any:
 
     @intrinsic
     def adam(
-        typing, p_at, g_at, m_at, v_at, count, rate, scale, decay, beta1, beta2, rest1, rest2, epsilon, correction
+        typing,
+        p_at,
+        g_at,
+        old_at,
+        m_at,
+        v_at,
+        count,
+        rate,
+        scale,
+        decay,
+        beta1,
+        beta2,
+        rest1,
+        rest2,
+        epsilon,
+        correction,
     ):
         def codegen(context, b, signature, args):
             def splat(value):
@@ -268,16 +295,16 @@ def adam_by_sixteens() -> Any:
             def minus(x, y):
                 return b.fsub(x, y, ("contract",))
 
-            i64, half = args[4].type, ir.VectorType(ir.DoubleType(), 8)
-            rate, scale, decay, beta1, beta2, rest1, rest2, epsilon, correction = (splat(arg) for arg in args[5:])
+            i64, half = args[5].type, ir.VectorType(ir.DoubleType(), 8)
+            rate, scale, decay, beta1, beta2, rest1, rest2, epsilon, correction = (splat(arg) for arg in args[6:])
             entry, loop, done = b.block, b.append_basic_block("loop"), b.append_basic_block("done")
             nothing = ir.Constant(half, [0.0] * 8)
-            b.cbranch(b.icmp_signed(">", args[4], i64(0)), loop, done)
+            b.cbranch(b.icmp_signed(">", args[5], i64(0)), loop, done)
             b.position_at_end(loop)
             at, sums = b.phi(i64), [b.phi(half) for _ in range(2)]
             at.add_incoming(i64(0), entry)
-            places = [b.inttoptr(b.add(arg, b.mul(at, i64(4))), vec.as_pointer()) for arg in args[:4]]
-            loaded = [b.load(place) for place in places]
+            places = [b.inttoptr(b.add(arg, b.mul(at, i64(4))), vec.as_pointer()) for arg in args[:5]]
+            loaded = [b.load(place) for i, place in enumerate(places) if i != 2]
             for value in loaded:
                 value.align = 4
             p, g, m, v = loaded
@@ -299,14 +326,18 @@ def adam_by_sixteens() -> Any:
             y = times(y, minus(constant(2), times(root, y)))
             y = b.select(b.fcmp_ordered(">", v, constant(limits.max)), constant(0), y)
             new = minus(minus(p, times(rate, times(m, y))), times(decay, p))
-            for value, place in zip((new, p, m, v), places, strict=True):
+            for value, place in zip((new, m, v), (places[0], *places[3:]), strict=True):
                 b.store(value, place).align = 4
+            kept = b.store(p, places[2])
+            kept.align = LINE if past else 4
+            if past:
+                kept.set_metadata("nontemporal", b.module.add_metadata([i32(1)]))
             following = b.add(at, i64(16))
             at.add_incoming(following, loop)
             for phi, value in zip(sums, squares, strict=True):
                 phi.add_incoming(nothing, entry)
                 phi.add_incoming(value, loop)
-            b.cbranch(b.icmp_signed("<", following, args[4]), loop, done)
+            b.cbranch(b.icmp_signed("<", following, args[5]), loop, done)
             b.position_at_end(done)
             ends = []
             for value in squares:
@@ -318,6 +349,6 @@ def adam_by_sixteens() -> Any:
             reduce = cgutils.get_or_insert_function(b.module, kind, "llvm.vector.reduce.fadd.v8f64")
             return b.call(reduce, [ir.Constant(ir.DoubleType(), 0.0), b.fadd(*ends)], fastmath=("reassoc",))
 
-        return types.float64(*[address] * 5, *[number] * 9), codegen
+        return types.float64(*[address] * 6, *[number] * 9), codegen
 
     return adam

@@ -33,7 +33,7 @@ import numpy as np
 
 # What a run is given, `base`, in this order. Addresses: SPEEDS and SQUARES are the optimizer's first and second
 # moments, BLOCKS holds the sum of squares of each block's gradient, CLAIMS how many blocks of each thread's share are
-# taken, ROOM is where each thread splits operands for the matrix unit. Then how many pieces there are, and which
+# taken, ROOM is what each thread has of its own for the matrix unit. Then how many pieces there are, and which
 # optimizer it is; where other processes do the rest of a batch, how many rows of it they have, and how many of those
 # come before this one's: for the numbers that dropout draws.
 WORK, PARAMS, GRADIENT, TRANSPOSED, SUMS_AT, ZEROS, INPUTS, TARGETS, WEIGHTS, KEY = range(10)
@@ -67,7 +67,7 @@ class Program:
     n_out: int
     scores: int  # where the model's output is
     workspace: int  # bytes
-    room: int  # bytes that each thread needs to split operands in, see `matrix`
+    room: int  # bytes that each thread needs besides: see `matrix`, `weights`
     buffers: dict[int, tuple[int, int]]  # (place, bytes) of each matrix
     transposed: int = 0  # numbers of all transposed weights
     widest: int = 1

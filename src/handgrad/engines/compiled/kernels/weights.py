@@ -34,6 +34,7 @@ def weight_gradients(real: Any, kind: Vectors) -> Any:
     by_columns, turn, tiles, step = (call(c) for c in (calls.BY_COLUMNS, calls.TURN, calls.TILES, calls.STEP))
     amx, claim = kind.amx, atomics().add
     pays, bytes_of, panels_at_once = (njit(**INNER)(f) for f in (matrix.pays, matrix.bytes_of, matrix.panels_at_once))
+    unit_block = matrix.BLOCK
     none, most, each = np.int64(0), kind.abreast, panel or 2**62
 
     @njit(**INLINE)
@@ -51,9 +52,11 @@ def weight_gradients(real: Any, kind: Vectors) -> Any:
         # through as many panels of B as stay in the second cache, with each panel of A, before the next ones
         tall, group = 1, max(1, CACHED // (m * n_width * size))
         unit = pays(k, n, m) if amx else False
+        before_strip = none  # bytes of the room that go to the unit's operands
         turned = -1  # which panel of A is the first of those whose thirds are there
         if unit:  # down as many panels of A as stay there, with each pair of B's
             tall = panels_at_once(bytes_of(m), down, threads)
+            before_strip = unit_block + (tall + 1) * k_width * bytes_of(m)
         blocks, owner, helped = (down + tall - 1) // tall * across, thread, 0
         block = blocks * thread // threads - 1
         while helped < (threads if counters != 0 else 1):
@@ -74,6 +77,7 @@ def weight_gradients(real: Any, kind: Vectors) -> Any:
             q, height = first * k_width, min(k, last * k_width) - first * k_width
             here = (fields[p.WEIGHT] + j * k + q * min(each, w)) * size
             gradient, left, right = base[p.GRADIENT] + here, a + q * m * size, b + j * m * size
+            strip, strip_panel, c_next = gradient, none, none
             # from this block's place in its panel to that of the one abreast, which may be narrower, in the next
             next_panel = (panel * k - q * max(0, 2 * panel - w)) * size
             wanted, target = none, none
@@ -87,9 +91,14 @@ def weight_gradients(real: Any, kind: Vectors) -> Any:
                     turned = first
                 if threads == 1:  # nobody else has read it
                     wanted, target = none, none
+                c_next = next_panel
+                if steps and not fields[p.ADD]:  # the step alone will read it: so it stays in the cache
+                    strip, strip_panel = room + before_strip, height * min(each, w) * size
+                    c_next = strip_panel
                 tiles(
-                    *(kernels, room, m, right, panel * size, m * panel * size, w, gradient, none, next_panel, height),
-                    *(base[p.ZEROS], fields[p.ADD], none, none, none, wanted, target, n),
+                    *(kernels, room, m, right, panel * size, m * panel * size, w),
+                    *(strip, none, c_next, height),
+                    *(base[p.ZEROS], fields[p.ADD], none, none, none, wanted, next_panel, target, n),
                 )
             else:
                 second, third, fourth = none, none, none
@@ -114,10 +123,14 @@ def weight_gradients(real: Any, kind: Vectors) -> Any:
                         target = none
                         if piece[p.TURNED] >= 0:
                             target = base[p.TRANSPOSED] + (piece[p.TURNED] + q * n + (j + i) * height) * size
+                        old = base[p.GRADIENT] + here
+                        own = old
+                        if strip_panel != 0:
+                            own = strip + i // each * strip_panel + (q - first * k_width) * width * size
                         total = step(
                             kernels,
                             *(base[p.OPTIMIZER], 1.0, decay, pace_at, base[p.CONSTANTS]),
-                            *(base[p.PARAMS] + here, base[p.GRADIENT] + here, base[p.SPEEDS] + here),
+                            *(base[p.PARAMS] + here, own, old, base[p.SPEEDS] + here),
                             *(base[p.SQUARES] + here, height, width, target, height),
                         )
                         sums, number = floats(base[p.BLOCKS]), piece[p.FIRST_BLOCK] + r * across + j // n_width
