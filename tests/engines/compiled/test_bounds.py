@@ -67,6 +67,9 @@ TRAININGS = {
         batch_size=136,
         optimizer=SGD(0.1, 0.9),
     ),
+    "long sums": Training(  # that the matrix unit takes for part of the rows, or of the columns, at a time
+        mlp([1200, 130, 5]), sample=(1200,), rows=250, batch_size=200, optimizer=SGD(0.01, 0.9)
+    ),
     "many numbers": Training(mlp([70, 90, 5]), sample=(70,), optimizer=RMSprop(), rows=40),
 }
 VECTORS = ("_params", "_gradient", "_first", "_second", "_transposed", "_sums", "_zeros", "_room")

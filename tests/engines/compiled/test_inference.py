@@ -108,6 +108,20 @@ def test_other_vectors(kind, monkeypatch):
         assert_as_eager(forward, EVERYTHING, params, rows(61, (3, 4), np.float64), 1e-12, few=few)
 
 
+@pytest.mark.parametrize("threads", [1, 3])
+@pytest.mark.parametrize("m", [1, 50, 192, 230, 700])
+def test_layers_of_the_matrix_units_size(m, threads):
+    """Float32's scores are float64's, by parts of the rows, blocks and what is left of them."""
+    model = hg.Sequential([hg.Linear(1200, 130), hg.ReLU(), hg.SwiGLU(130, 120), hg.Linear(120, 70), hg.Linear(70, 5)])
+    params = random_params(model, np.float32)
+    forward, x = Forward(model, params.specs, (1200,), np.float32), rows(m, (1200,), np.float32)
+    around = np.full((m + 64, 1200), np.nan, np.float32)
+    around[32:-32] = x
+    scores = forward.scores(params.flat, around[32:-32], threads=threads)
+    exact = model.forward(params.like(params.flat.astype(float)), x.astype(float))[0]
+    np.testing.assert_allclose(scores, exact, rtol=0, atol=3e-6 * np.abs(exact).max())
+
+
 @pytest.mark.parametrize("m", [1, 3, 300])
 def test_nothing_is_read_from_beside_the_arrays(m):
     params = random_params(EVERYTHING, np.float32)

@@ -1,5 +1,6 @@
 """What this machine can do at most, measured: multiply-adds out of registers, and a streaming pass like Adam's.
 
+A matrix unit such as AMX, which is none of multiply-adds, may pass it (docs/matrix_unit.md).
 Both loops are compiled here, so that no library's quality is in the limit. They run like a rival: in a worker, in turn.
 """
 

@@ -314,7 +314,7 @@ class Lowering:
     def _room(self) -> int:
         """What a thread needs for the matrix unit's operands, and for a gradient that takes its step at once."""
         widths, steps = self.graph.widths, [step for step in self.graph.steps if step.kind == "linear"]
-        rooms = [room_of(widths[step.inputs[0]], widths[step.out], self.batch) for step in steps]
+        rooms = [room_of(widths[step.inputs[0]], widths[step.out], self.batch, bool(self.columns)) for step in steps]
         return -(-max(rooms, default=0) // LINE) * LINE if self.layout.kind.amx else 0
 
     def _claims(self) -> int:

@@ -69,7 +69,8 @@ def row_products(real: Any, kind: Vectors) -> SimpleNamespace:
 
     @njit(**INLINE)
     def by_unit(k, n, m):
-        return pays(m, n, k) if amx else False
+        # as many rows as are spread at once, for which the weight is split anew
+        return pays(min(m, rows_at_once(bytes_of(k))), n, k) if amx else False
 
     @njit(**INLINE)
     def at_once(by_unit, rows, k):

@@ -21,6 +21,7 @@ from handgrad.engines.compiled.kernels.vectors import LINE
 BLOCK = WIDE * PANEL_ROW
 WORTH = 40  # multiply-adds that the unit must save for each number that is split
 LEAST, LONGEST = 24, 4096  # numbers of a sum: most of a stack, and a panel's thirds still in the second cache
+FEWEST = 4  # panels of a gradient's left operand that are kept at once, however many threads there are
 KEPT = 2**20  # bytes of an operand's thirds that stay in the second cache while the other's pass
 # The six products, (third of the left, of the right), the small ones first. From each to the next, one of both stays.
 PRODUCTS = ((2, 0), (1, 0), (1, 1), (0, 1), (0, 2), (0, 0))
@@ -195,20 +196,23 @@ def rows_at_once(row: int) -> int:
 def panels_at_once(column: int, down: int, threads: int) -> int:
     """How many of a left operand's panels are kept at once, whose thirds take so many bytes a column.
 
-    down: how many there are. Several threads take different ones first, so that none splits what another does.
+    down: how many there are. Several threads take different ones first, so that none splits what another does; but no
+    fewer than some, for which the right operand is split anew.
     """
-    return min(max(1, KEPT // (WIDE * column)), (down + threads - 1) // threads)
+    return min(down, max(1, KEPT // (WIDE * column)), max(FEWEST, (down + threads - 1) // threads))
 
 
-def room_of(k: int, n: int, m: int) -> int:
-    """Bytes of the room that the products of a weight (k, n) need, over up to m samples."""
-    rows, panel = -(-m // WIDE) * WIDE, WIDE * bytes_of(min(m, LONGEST))
-    strip = min(-(-k // WIDE), KEPT // (WIDE * bytes_of(LEAST))) * 2 * BLOCK  # a gradient's, of as many panels
-    needs = [min(max(KEPT, panel), -(-k // WIDE) * panel) + panel + strip] if pays(k, n, LEAST) else []
+def room_of(k: int, n: int, m: int, backward: bool) -> int:
+    """Bytes of the room that the products of a weight (k, n) need, over up to m samples; and of its gradient."""
+    rows, panel, needs = -(-m // WIDE) * WIDE, WIDE * bytes_of(min(m, LONGEST)), [0]
+    if backward and m >= LEAST and pays(k, n, LEAST):
+        strip = min(-(-k // WIDE), KEPT // (WIDE * bytes_of(LEAST))) * 2 * BLOCK  # a gradient's, of as many panels
+        needs.append(min(max(KEPT, panel), -(-k // WIDE) * panel) + panel + strip)
     for length, columns in ((k, n), (n, k)):
-        if pays(m, columns, length):
-            needs.append((min(rows, rows_at_once(bytes_of(length))) + WIDE) * bytes_of(length))
-    return BLOCK + max(needs) if needs else 0
+        at_once = rows_at_once(bytes_of(length))
+        if pays(min(m, at_once), columns, length):
+            needs.append((min(rows, at_once) + WIDE) * bytes_of(length))
+    return BLOCK + max(needs) if max(needs) else 0
 
 
 @cache

@@ -3,9 +3,9 @@
 bfloat16 has float32's exponents and 8 digits of its 24. x = x1 + x2 + x3 without a rest: x1 is x rounded to 8 digits,
 x2 what is left of it, rounded likewise, and x3 the last. Of the nine products that make x y, the six that count are
 taken, x1 y1 + x1 y2 + x2 y1 + x2 y2 + x1 y3 + x3 y1: the others are at most 2^-24 of x y, no more than what float32
-itself rounds off. Of infinity comes NaN, as infinity less itself is, and numbers too small for float32's full precision
-count as 0. Henry, Tang and Heinecke, "Leveraging the bfloat16 artificial intelligence datatype for higher-precision
-computations" (ARITH 2019), examine such sums.
+itself rounds off. Of infinity comes NaN, as infinity less itself is, and of what rounds to it, above 3.396e38. What is
+below 2^-126 counts as 0, a third too: so numbers below 2^-103 lose digits. Henry, Tang and Heinecke, "Leveraging the
+bfloat16 artificial intelligence datatype for higher-precision computations" (ARITH 2019), examine such sums.
 
 AMX takes tiles of 16 rows of 64 bytes. A left operand's tile holds 16 rows of 32 numbers each; a right operand's 32
 rows of 16 numbers, two rows interleaved: number j of the even row, then of the odd one. Matrices lie here as stacks of

@@ -21,9 +21,9 @@ def weight_gradients(real: Any, kind: Vectors) -> Any:
     """An njit function (kernels, instruction, base, m, thread, threads, pace, room) for one WEIGHT_GRADIENT.
 
     A block is one panel of A by one of B, or by two abreast, over all m samples; by the matrix unit, several panels of
-    A. A thread begins with its own share of
-    the blocks, as in each step, so that their parameters stay in its cache; done with it, it takes what is left of the
-    others'. Each block is one thread's alone: the result is the same whoever takes it.
+    A. A thread begins with its own share of the blocks, as in each step, so that their parameters stay in its cache;
+    done with it, it takes what is left of the others'. Each block is one thread's alone: the result is the same whoever
+    takes it.
     instruction, pace: addresses; pace of the numbers of the optimizer's step, or 0 where that is to come when all of
     the gradient is there.
     """
@@ -51,11 +51,11 @@ def weight_gradients(real: Any, kind: Vectors) -> Any:
         down, across = (k + k_width - 1) // k_width, (n + n_width - 1) // n_width
         # through as many panels of B as stay in the second cache, with each panel of A, before the next ones
         tall, group = 1, max(1, CACHED // (m * n_width * size))
-        unit = pays(k, n, m) if amx else False
-        before_strip = none  # bytes of the room that go to the unit's operands
-        turned = -1  # which panel of A is the first of those whose thirds are there
+        turned, before_strip = -1, none  # the first panel of A whose thirds are there; bytes that thirds take
+        strips = panels_at_once(bytes_of(m), down, threads)
+        unit = pays(min(k, strips * k_width), n, m) if amx else False
         if unit:  # down as many panels of A as stay there, with each pair of B's
-            tall = panels_at_once(bytes_of(m), down, threads)
+            tall = strips
             before_strip = unit_block + (tall + 1) * k_width * bytes_of(m)
         blocks, owner, helped = (down + tall - 1) // tall * across, thread, 0
         block = blocks * thread // threads - 1
