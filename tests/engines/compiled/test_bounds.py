@@ -7,7 +7,7 @@ import sys
 import numpy as np
 import pytest
 
-from engines.compiled.trainings import Training
+from engines.compiled.trainings import OF_THE_UNITS_SIZE, Training
 from handgrad.engines.compiled import lower
 from handgrad.engines.compiled.kernels.vectors import available
 from handgrad.layers import (
@@ -58,15 +58,7 @@ TRAININGS = {
     "many widths": Training(mlp([20, 1, 7, 9, 15, 31, 33, 65, 5]), loss=CrossEntropy(0.1), rows=29, batch_size=25),
     "whole vectors": Training(mlp([32, 64, 16]), sample=(32,), outputs=16, soft=True, rows=24, batch_size=24),
     "long batch": Training(mlp([20, 33, 5]), rows=300, batch_size=260),
-    "many products": Training(  # of the size that the matrix unit takes, whole tiles or not
-        Sequential(
-            [Linear(110, 130), ReLU(), SwiGLU(130, 128), Linear(128, 100, layout="out_in"), Tanh(), Linear(100, 5)]
-        ),
-        sample=(110,),
-        rows=243,
-        batch_size=136,
-        optimizer=SGD(0.1, 0.9),
-    ),
+    "many products": OF_THE_UNITS_SIZE,
     "long sums": Training(  # that the matrix unit takes for part of the rows, or of the columns, at a time
         mlp([1200, 130, 5]), sample=(1200,), rows=250, batch_size=200, optimizer=SGD(0.01, 0.9)
     ),

@@ -9,7 +9,7 @@ import llvmlite.binding as llvm
 import numpy as np
 import pytest
 
-from engines.compiled.trainings import Training, assert_agree
+from engines.compiled.trainings import OF_THE_UNITS_SIZE, Training, assert_agree
 from handgrad.engines.compiled.kernels.vectors import KINDS, available, detected, vectors
 from handgrad.errors import ValueRangeError
 from handgrad.layers import L2, Dropout, LayerNorm, Linear, Poisson, ReLU, Softmax, SquaredError, SwiGLU, Tanh
@@ -46,17 +46,7 @@ TRAININGS = {
     "rmsprop": Training(mlp([20, 40, 6], "swish"), outputs=6, loss=Poisson(), optimizer=RMSprop(1e-3)),
     "momentum": Training(mlp([20, 40, 5]), optimizer=SGD(0.03, momentum=0.9), regularizer=L2(0.01)),
     "long batch": Training(mlp([20, 33, 5]), rows=150, batch_size=140, epochs=5),
-    "products of the matrix unit's size": Training(
-        Sequential(
-            [Linear(110, 130), ReLU(), SwiGLU(130, 128), Linear(128, 100, layout="out_in"), Tanh(), Linear(100, 5)]
-        ),
-        sample=(110,),
-        rows=243,
-        batch_size=136,
-        optimizer=SGD(0.1, 0.9),
-        clip_norm=2.0,
-        epochs=25,
-    ),
+    "products of the matrix unit's size": OF_THE_UNITS_SIZE.but(clip_norm=2.0, epochs=25),
     "batch of one": Training(mlp([20, 33, 5], "tanh"), rows=9, batch_size=1, epochs=2),
 }
 

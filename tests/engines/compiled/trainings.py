@@ -10,8 +10,22 @@ import numpy as np
 
 from handgrad.engines.compiled.engine import CompiledEngine
 from handgrad.engines.eager import EagerEngine
-from handgrad.layers import L2, BinaryCrossEntropy, CrossEntropy, Hinge, Layer, Loss, Parameters, Poisson
-from handgrad.optim import Adam, Optimizer
+from handgrad.layers import (
+    L2,
+    BinaryCrossEntropy,
+    CrossEntropy,
+    Hinge,
+    Layer,
+    Linear,
+    Loss,
+    Parameters,
+    Poisson,
+    ReLU,
+    SwiGLU,
+    Tanh,
+)
+from handgrad.models import Sequential
+from handgrad.optim import SGD, Adam, Optimizer
 from handgrad.training.data import DROPOUT, SHUFFLE, Rows, stream, weighed
 
 LOSS, OPTIMIZER = CrossEntropy(), Adam(0.01)
@@ -90,6 +104,16 @@ class Training:
             rng = stream(self.seed, DROPOUT, epoch)
             curve.append(engine.epoch([(data, order)], self.batch_size, rng, lambda _: None))
         return np.array(curve), engine.params
+
+
+# Products of the size that the matrix unit takes, of whole tiles or not, whose last batch is a shorter one.
+OF_THE_UNITS_SIZE = Training(
+    Sequential([Linear(110, 130), ReLU(), SwiGLU(130, 128), Linear(128, 100, layout="out_in"), Tanh(), Linear(100, 5)]),
+    sample=(110,),
+    rows=243,
+    batch_size=136,
+    optimizer=SGD(0.1, 0.9),
+)
 
 
 def targets(loss: Loss, soft: bool, shape: tuple[int, int], rng: np.random.Generator) -> np.ndarray:

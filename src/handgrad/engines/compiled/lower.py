@@ -11,7 +11,7 @@ import numpy as np
 from handgrad.engines.compiled.graph import Graph, Step
 from handgrad.engines.compiled.kernels import program as p
 from handgrad.engines.compiled.kernels.elementwise import IDENTITY, RELU
-from handgrad.engines.compiled.kernels.matrix import room_of
+from handgrad.engines.compiled.kernels.matrix_unit import room_of
 from handgrad.engines.compiled.kernels.program import Program
 from handgrad.engines.compiled.kernels.tiles import LOCAL, MASK, STORE, SUMS
 from handgrad.engines.compiled.kernels.vectors import LINE

@@ -70,6 +70,21 @@ def drawn(rng, real, *shape):
     return rng.integers(-8, 9, shape).astype(real)
 
 
+def assert_finished(found, sums, y, old, kept, here, mode):
+    """The rows `here` of the result are what the mode makes of the sums y, all else is as it was; sums began at 1."""
+    w = y.shape[1]
+    if mode == RELU:
+        y = np.maximum(y, 0)
+    elif mode == MASK:
+        y = np.where(kept[here, :w] > 0, y, 0)
+    elif mode == LOCAL:
+        y = y * kept[here, :w]
+    expected = old.copy()
+    expected[here, :w] = y
+    np.testing.assert_array_equal(found, expected)
+    np.testing.assert_array_equal(sums, 1 + (y.sum(axis=0) if mode >= SUMS else 0))
+
+
 @CASES
 @given(
     rows=st.integers(1, 40),
@@ -98,16 +113,7 @@ def test_by_rows(real, kind, rows, before, k, wide, mode, add, seed):
 
     here = slice(before, before + rows)
     y = x[here] @ weight + (old[here, :w] if add else bias)
-    if mode == RELU:
-        y = np.maximum(y, 0)
-    elif mode == MASK:
-        y = np.where(kept[here, :w] > 0, y, 0)
-    elif mode == LOCAL:
-        y = y * kept[here, :w]
-    expected = old.copy()
-    expected[here, :w] = y
-    np.testing.assert_array_equal(c.swapaxes(0, 1).reshape(m, -1), expected)
-    np.testing.assert_array_equal(sums, 1 + (y.sum(axis=0) if mode >= SUMS else 0))
+    assert_finished(c.swapaxes(0, 1).reshape(m, -1), sums, y, old, kept, here, mode)
     make.assert_kept()
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from handgrad.engines.compiled.kernels import calls, matrix
+from handgrad.engines.compiled.kernels import calls, matrix_unit
 from handgrad.engines.compiled.kernels import program as p
 from handgrad.engines.compiled.kernels.calls import call
 from handgrad.engines.compiled.kernels.elementwise import IDENTITY, RELU, elementwise
@@ -64,8 +64,8 @@ def row_products(real: Any, kind: Vectors) -> SimpleNamespace:
 
     amx, size, none = kind.amx, np.dtype(real).itemsize, np.int64(0)
     by_rows, spread, tiles = call(calls.BY_ROWS), call(calls.SPREAD), call(calls.TILES)
-    pays, bytes_of = njit(**INNER)(matrix.pays), njit(**INNER)(matrix.bytes_of)
-    rows_at_once = njit(**INNER)(matrix.rows_at_once)
+    pays, bytes_of = njit(**INNER)(matrix_unit.pays), njit(**INNER)(matrix_unit.bytes_of)
+    rows_at_once = njit(**INNER)(matrix_unit.rows_at_once)
 
     @njit(**INLINE)
     def by_unit(k, n, m):
@@ -103,7 +103,7 @@ def forward(real: Any, kind: Vectors) -> Any:
 
     (kernels, code, numbers, begin, end, base, index, m, first, last, drawn, room). kernels, code, numbers, base, index:
     by address; index: each sample's row in the inputs. m: samples of the batch; first, last: the rows to do. drawn: how
-    many random numbers the epoch's batches before drew. room: the thread's own, for AMX (see `matrix.room_of`).
+    many random numbers the epoch's batches before drew. room: the thread's own, for AMX (see `matrix_unit.room_of`).
     """
     from numba import njit
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from handgrad.engines.compiled.kernels import calls, matrix, memory
+from handgrad.engines.compiled.kernels import calls, matrix_unit, memory
 from handgrad.engines.compiled.kernels.cache import compiled
 from handgrad.engines.compiled.kernels.calls import call
 from handgrad.engines.compiled.kernels.memory import barrier, pointer
@@ -96,7 +96,7 @@ def _train(real: Any, kind: Vectors) -> Any:
     scaled_norm, at, wait = optimizers(real, kind).scaled_norm, pointer(real), barrier()
     integers, floats = pointer(np.int64), pointer(np.float64)
     wide, flush = memory.wide(), memory.flush()
-    amx, take_unit, leave_unit = kind.amx, matrix.unit().begin, matrix.unit().end
+    amx, take_unit, leave_unit = kind.amx, matrix_unit.unit().begin, matrix_unit.unit().end
     size, zero = np.dtype(real).itemsize, real(0)
     short = kind.tiles[0][2] if kind.tiles else 1
     single = real is np.float32

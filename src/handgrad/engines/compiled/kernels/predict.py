@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from handgrad.engines.compiled.kernels import calls, matrix
+from handgrad.engines.compiled.kernels import calls, matrix_unit
 from handgrad.engines.compiled.kernels import program as p
 from handgrad.engines.compiled.kernels.cache import compiled, is_cached
 from handgrad.engines.compiled.kernels.calls import call
@@ -32,7 +32,7 @@ def _predict(real: Any, kind: Vectors) -> Any:
     run_forward, one_row, at = call(calls.FORWARD), product(real), pointer(real)
     size, panel, zero = np.dtype(real).itemsize, kind.panel(real), real(0)
     largest = np.finfo(real).max
-    amx, take_unit, leave_unit = kind.amx, matrix.unit().begin, matrix.unit().end
+    amx, take_unit, leave_unit = kind.amx, matrix_unit.unit().begin, matrix_unit.unit().end
 
     @njit(**INNER)
     def finite(x_at, count):

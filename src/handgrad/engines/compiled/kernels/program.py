@@ -67,7 +67,7 @@ class Program:
     n_out: int
     scores: int  # where the model's output is
     workspace: int  # bytes
-    room: int  # bytes that each thread needs besides: see `matrix`, `weights`
+    room: int  # bytes that each thread needs besides: see `matrix_unit`, `weights`
     buffers: dict[int, tuple[int, int]]  # (place, bytes) of each matrix
     transposed: int = 0  # numbers of all transposed weights
     widest: int = 1

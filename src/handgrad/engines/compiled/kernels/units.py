@@ -14,7 +14,7 @@ from handgrad.engines.compiled.kernels.calls import SIGNATURES, types_of
 from handgrad.engines.compiled.kernels.elementwise import elementwise
 from handgrad.engines.compiled.kernels.instructions import backward, forward
 from handgrad.engines.compiled.kernels.losses import losses
-from handgrad.engines.compiled.kernels.matrix import matrix
+from handgrad.engines.compiled.kernels.matrix_unit import matrix_unit
 from handgrad.engines.compiled.kernels.optimizers import optimizers
 from handgrad.engines.compiled.kernels.products import products
 from handgrad.engines.compiled.kernels.random import random
@@ -38,7 +38,7 @@ def _function(unit: int, real: Any, kind: Vectors) -> Callable[..., Any]:
         case calls.KEEP:
             return random(real)
         case calls.SPREAD | calls.TURN | calls.TILES:
-            of = matrix()
+            of = matrix_unit()
         case calls.FORWARD:
             return forward(real, kind)
         case _:

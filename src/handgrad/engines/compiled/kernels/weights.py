@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from handgrad.engines.compiled.kernels import calls, matrix
+from handgrad.engines.compiled.kernels import calls, matrix_unit
 from handgrad.engines.compiled.kernels import program as p
 from handgrad.engines.compiled.kernels.calls import call
 from handgrad.engines.compiled.kernels.memory import atomics, pointer
@@ -33,8 +33,10 @@ def weight_gradients(real: Any, kind: Vectors) -> Any:
     integers, floats = pointer(np.int64), pointer(np.float64)
     by_columns, turn, tiles, step = (call(c) for c in (calls.BY_COLUMNS, calls.TURN, calls.TILES, calls.STEP))
     amx, claim = kind.amx, atomics().add
-    pays, bytes_of, panels_at_once = (njit(**INNER)(f) for f in (matrix.pays, matrix.bytes_of, matrix.panels_at_once))
-    unit_block = matrix.BLOCK
+    pays, bytes_of, panels_at_once = (
+        njit(**INNER)(f) for f in (matrix_unit.pays, matrix_unit.bytes_of, matrix_unit.panels_at_once)
+    )
+    unit_block = matrix_unit.BLOCK
     none, most, each = np.int64(0), kind.abreast, panel or 2**62
 
     @njit(**INLINE)
@@ -52,10 +54,10 @@ def weight_gradients(real: Any, kind: Vectors) -> Any:
         # through as many panels of B as stay in the second cache, with each panel of A, before the next ones
         tall, group = 1, max(1, CACHED // (m * n_width * size))
         turned, before_strip = -1, none  # the first panel of A whose thirds are there; bytes that thirds take
-        strips = panels_at_once(bytes_of(m), down, threads)
-        unit = pays(min(k, strips * k_width), n, m) if amx else False
+        at_once = panels_at_once(bytes_of(m), down, threads)
+        unit = pays(min(k, at_once * k_width), n, m) if amx else False
         if unit:  # down as many panels of A as stay there, with each pair of B's
-            tall = strips
+            tall = at_once
             before_strip = unit_block + (tall + 1) * k_width * bytes_of(m)
         blocks, owner, helped = (down + tall - 1) // tall * across, thread, 0
         block = blocks * thread // threads - 1

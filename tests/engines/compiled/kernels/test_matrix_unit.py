@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numba import njit
 
-from engines.compiled.kernels.test_products import Memory, drawn, panels_of
+from engines.compiled.kernels.test_products import Memory, assert_finished, drawn, panels_of
 from engines.compiled.trainings import Training
 from handgrad.engines.compiled.kernels import calls
-from handgrad.engines.compiled.kernels.matrix import (
+from handgrad.engines.compiled.kernels.matrix_unit import (
     BLOCK,
     LONGEST,
     WIDE,
@@ -117,16 +117,7 @@ def test_by_rows(rows, before, k, w, mode, add, seed):
 
     here = slice(before, before + rows)
     y = x[here] @ weight + (old[here, :w] if add else bias)
-    if mode == RELU:
-        y = np.maximum(y, 0)
-    elif mode == MASK:
-        y = np.where(kept[here, :w] > 0, y, 0)
-    elif mode == LOCAL:
-        y = y * kept[here, :w]
-    expected = old.copy()
-    expected[here, :w] = y
-    np.testing.assert_array_equal(c.swapaxes(0, 1).reshape(m, -1), expected)
-    np.testing.assert_array_equal(sums, 1 + (y.sum(axis=0) if mode >= SUMS else 0))
+    assert_finished(c.swapaxes(0, 1).reshape(m, -1), sums, y, old, kept, here, mode)
     make.assert_kept()
     assert_kept(room)
 

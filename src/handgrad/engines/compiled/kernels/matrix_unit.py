@@ -216,7 +216,7 @@ def room_of(k: int, n: int, m: int, backward: bool) -> int:
 
 
 @cache
-def matrix() -> SimpleNamespace:
+def matrix_unit() -> SimpleNamespace:
     """The units spread, turn and tiles; addresses are in bytes."""
     from numba import njit
 
