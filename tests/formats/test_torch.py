@@ -9,13 +9,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import safetensors.torch
 
 import handgrad as hg
 from formats.layers import EVERY, close, covered, samples
 from handgrad.errors import ParameterError, ShapeError
 
 torch = pytest.importorskip("torch", reason="needs PyTorch: make test EXTRA=torch==2.13.0")
+safetensors_torch = pytest.importorskip("safetensors.torch")  # which needs PyTorch too
 nn = torch.nn
 
 TOLERANCES = {np.float32: 1e-6, np.float64: 1e-12}
@@ -111,7 +111,7 @@ def test_a_saved_file_loads_strictly_into_the_module(tmp_path):
     params = model.init(3, np.float32)
     hg.save(model, params, tmp_path / "m.safetensors")
     module = hg.to_torch(model, model.init(4, np.float32))
-    report = module.load_state_dict(safetensors.torch.load_file(tmp_path / "m.safetensors"), strict=True)
+    report = module.load_state_dict(safetensors_torch.load_file(tmp_path / "m.safetensors"), strict=True)
     assert not report.missing_keys
     assert not report.unexpected_keys
     x = np.random.default_rng(0).normal(size=(6, 4)).astype(np.float32)
