@@ -79,7 +79,8 @@ def _polynomial(coefficients: tuple[float, ...]) -> Any:
             constants = [context.get_constant(signature.return_type, c) for c in reversed(coefficients)]
             total = constants[0]
             for constant in constants[1:]:
-                total = builder.fadd(builder.fmul(total, args[0], ("contract",)), constant, ("contract",))
+                product = builder.fmul(total, args[0], flags=("contract",))
+                total = builder.fadd(product, constant, flags=("contract",))
             return total
 
         return x(x), codegen

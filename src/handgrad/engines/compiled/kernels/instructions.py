@@ -119,21 +119,22 @@ def forward(real: Any, kind: Vectors) -> Any:
 
     @njit(**INNER)
     def gather(x_at, n, index_at, y_at, stride, distance, first, last):
+        # rows are anywhere in memory, and the processor cannot guess which come next: so it is told, some of them ahead
         x, y, index = at(x_at), at(y_at), integers(index_at)
-        for i in range(first, last):
-            if i + SOON < last:  # rows are anywhere in memory: the processor cannot guess which is the next
-                soon = x_at + index[i + SOON] * n * size
+        for begin in range(first - SOON, last, SOON):
+            for i in range(begin + SOON, min(begin + 2 * SOON, last)):
+                soon = x_at + index[i] * n * size
                 for line in range(0, n * size, LINE):
                     prefetch_line(soon + line)
-            row = index[i] * n
-            for q in range(0, n, stride):
-                place = q // stride * distance + i * stride
-                if panel and n - q >= panel:
-                    for j in range(panel):
-                        y[place + j] = x[row + q + j]
-                else:
-                    for j in range(min(stride, n - q)):
-                        y[place + j] = x[row + q + j]
+            for q in range(0, n, stride):  # some rows of each panel, as they lie one after the other there
+                for i in range(max(begin, first), min(begin + SOON, last)):
+                    row, place = index[i] * n, q // stride * distance + i * stride
+                    if panel and n - q >= panel:
+                        for j in range(panel):
+                            y[place + j] = x[row + q + j]
+                    else:
+                        for j in range(min(stride, n - q)):
+                            y[place + j] = x[row + q + j]
 
     def run(kernels, code, numbers, begin, end, base_at, index_at, m, first, last, drawn, room):
         base = integers(base_at)

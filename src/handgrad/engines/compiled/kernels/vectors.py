@@ -20,7 +20,7 @@ LINE = 64  # bytes of a line of the cache, on which matrices begin
 CACHED = 2**19  # bytes of one operand of a product that stay in the second cache while all panels of the other pass
 # arch_prctl(ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA): the numbers of the call, of what is asked, of what for
 ASK_FOR_TILES = (158, 0x1023, 18)
-SOON = 3  # rows of the data, anywhere in memory, that are asked for ahead
+SOON = 4  # rows of the data, anywhere in memory, that are asked for ahead
 
 
 @dataclass(frozen=True)
