@@ -11,7 +11,7 @@ import numpy as np
 from handgrad.engines.compiled.graph import Graph, Step
 from handgrad.engines.compiled.kernels import program as p
 from handgrad.engines.compiled.kernels.elementwise import IDENTITY, RELU
-from handgrad.engines.compiled.kernels.matrix_unit import room_of
+from handgrad.engines.compiled.kernels.matrix_unit import room_of, turns
 from handgrad.engines.compiled.kernels.program import Program
 from handgrad.engines.compiled.kernels.tiles import LOCAL, MASK, STORE, SUMS
 from handgrad.engines.compiled.kernels.vectors import LINE
@@ -28,8 +28,8 @@ APART = 2**20
 class Lowering:
     """Collects instructions, with matrices by number; `program` gives them their places."""
 
-    def __init__(self, graph: Graph, specs: Mapping[str, Parameter], layout: Layout, batch: int):
-        self.graph, self.specs, self.layout, self.batch = graph, specs, layout, batch
+    def __init__(self, graph: Graph, specs: Mapping[str, Parameter], layout: Layout, batch: int, threads: int):
+        self.graph, self.specs, self.layout, self.batch, self.threads = graph, specs, layout, batch, threads
         self.rows: list[Instruction] = []
         self.columns: list[tuple[int, Instruction]] = []  # with how many of the rows' come before
         self.sizes: list[int] = []  # bytes of each matrix
@@ -238,11 +238,13 @@ class Lowering:
                 self.finished.add(x)
             parts = maker.kind == "gate" and whole
             dx, add = self._target(x, min(k, self.layout.panel * self.layout.kind.abreast) if parts else 0)
-            if step.weight not in self.transposed:
+            by_unit = self.layout.kind.amx and turns(k, n, max(1, self.batch // self.threads))
+            if not by_unit and step.weight not in self.transposed:
                 self.transposed[step.weight] = self.transposed_size
                 self.transposed_size += k * n
-            weight = self.transposed[step.weight]
-            fields = {"n": n, "k": k, "weight": weight, "mode": mode, "d": saved, "sums": sums, "add": add}
+            weight = self.place(step.weight) if by_unit else self.transposed[step.weight]
+            fields = {"n": n, "k": k, "weight": weight, "by_unit": int(by_unit)}
+            fields |= {"mode": mode, "d": saved, "sums": sums, "add": add}
             if parts:
                 op = p.GATED_GRADIENT
                 fields |= self._parted(maker)
@@ -254,10 +256,10 @@ class Lowering:
         self.columns.append((len(self.rows), made))
         self.last[step.weight] = made
 
-    def program(self, threads: int, guard: int = 0) -> Program:
+    def program(self, guard: int = 0) -> Program:
         """The program. With one thread a weight's gradient is taken while its operands are in the cache; with more,
         all of them come last, where the rows of all threads are there."""
-        order, pieces, claims = list(self.rows), self._pieces(), self._claims()
+        order, pieces, claims, threads = list(self.rows), self._pieces(), self._claims(), self.threads
         for before, made in reversed(self.columns):
             order.insert(before if threads == 1 else len(self.rows), made)
         uses: dict[int, list[int]] = {}
@@ -357,8 +359,8 @@ def lower(
     guard: int = 0,
 ) -> Program:
     """The program of a training step with that loss (code, number), or of a forward pass alone."""
-    lowering = Lowering(graph, specs, layout, batch)
+    lowering = Lowering(graph, specs, layout, batch, threads)
     lowering.forward()
     if loss is not None:
         lowering.backward(*loss)
-    return lowering.program(threads, guard)
+    return lowering.program(guard)

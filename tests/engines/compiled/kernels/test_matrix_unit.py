@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from numba import njit
 
 from engines.compiled.kernels.test_products import Memory, assert_finished, drawn, panels_of
-from engines.compiled.trainings import Training
-from handgrad.engines.compiled.kernels import calls
+from engines.compiled.trainings import OF_THE_UNITS_SIZE, Training, assert_agree
+from handgrad.engines.compiled.kernels import calls, matrix_unit
 from handgrad.engines.compiled.kernels.matrix_unit import (
     BLOCK,
     LONGEST,
@@ -21,9 +21,11 @@ from handgrad.engines.compiled.kernels.matrix_unit import (
     pays,
     room_of,
     rows_at_once,
+    turns,
     unit,
 )
 from handgrad.engines.compiled.kernels.options import ENTRY
+from handgrad.engines.compiled.kernels.program import BY_UNIT, GATED_GRADIENT, INPUT_GRADIENT, OP
 from handgrad.engines.compiled.kernels.tiles import LOCAL, MASK, RELU, STORE, SUMS
 from handgrad.engines.compiled.kernels.units import addresses
 from handgrad.engines.compiled.kernels.vectors import KINDS, LINE, available, vectors
@@ -39,25 +41,34 @@ UNIT = np.finfo(np.float32).eps / 2  # what float32 rounds off at most
 
 @cache
 def callers():
-    spread, turn, tiles = (calls.call(number) for number in calls.BY_MATRIX)
+    spread, turn, lay, lay_turned, tiles = (calls.call(number) for number in calls.BY_MATRIX)
     vector_rows, begin, end = calls.call(calls.BY_ROWS), unit().begin, unit().end
+    row = 4 * WIDE
 
     @njit(**ENTRY)
-    def rows(table, A, a_panel, k, B, w, C, m, start, add, saved, sums, mode, room):
+    def rows(table, A, a_panel, k, B, turned, first, w, C, m, start, add, saved, sums, mode, room, ahead, far):
         begin()
         spread(table, A, m, k, a_panel, room)
-        tiles(table, room, k, B, 0, k * 4 * WIDE, w, C, 4 * WIDE, a_panel, m, start, add, saved, sums, mode, 0, 0, 0, 0)
+        for j in range(0, w, WIDE):
+            width, c = min(WIDE, w - j), j // WIDE * a_panel
+            if turned > 0:
+                lay_turned(table, B, turned, first + j, width, k, m, room)
+            else:
+                lay(table, B + j * k * 4, k, width * 4, width, m, room)
+            places = (start + j * 4, add, saved + c, sums + j * 4, mode, ahead, far, 0, 0)
+            tiles(table, room, k, m, width, C + c, row, *places)
         end()
 
     @njit(**ENTRY)
-    def columns(table, A, k, B, w, C, m, add, zeros, c_panel, room, target):
+    def columns(table, A, k, B, w, C, m, add, zeros, room, wanted):
         begin()
         turn(table, A, k, m, room)
         for again in range(2):  # the thirds of A stay
-            tiles(
-                *(table, room, m, B, 4 * WIDE, m * 4 * WIDE, w, C, 0, c_panel, k, zeros, add + again, 0, 0, 0),
-                *(target, c_panel, target, w),
-            )
+            for j in range(0, w, WIDE):
+                width, c = min(WIDE, w - j), C + j * k * 4
+                lay(table, B + j * m * 4, m, row, width, k, room)
+                places = (zeros, add + again, 0, 0, 0, c if wanted else 0, w * 4, c if wanted else 0, 1)
+                tiles(table, room, m, k, width, c, width * 4, *places)
         end()
 
     @njit(**ENTRY)
@@ -83,6 +94,15 @@ def assert_kept(room):
     assert (room[-LINE:] == 0xFF).all()
 
 
+def in_panels(weight, make):
+    """A weight as it lies in the flat vector: panel after panel of its columns."""
+    parts = make(weight.size)
+    for j in range(0, weight.shape[1], WIDE):
+        part = weight[:, j : j + WIDE]
+        parts[j * len(weight) : j * len(weight) + part.size] = part.ravel()
+    return parts
+
+
 def padded(n):
     return -(-n // WIDE) * WIDE
 
@@ -93,27 +113,42 @@ def padded(n):
     before=st.integers(0, 3),
     k=st.integers(1, 100),
     w=st.integers(1, 2 * WIDE),
+    turned=st.integers(0, 40),
     mode=st.sampled_from((STORE, RELU, SUMS, MASK, LOCAL)),
     add=st.booleans(),
+    wanted=st.booleans(),
     seed=st.integers(0, 2**32),
 )
-def test_by_rows(rows, before, k, w, mode, add, seed):
+def test_by_rows(rows, before, k, w, turned, mode, add, wanted, seed):
+    """turned: how many rows more a weight has that is read turned, half of them before those of the product."""
     real, rng, make = np.float32, np.random.default_rng(seed), Memory(np.float32)
     m, count = before + rows + 2, -(-w // WIDE)
     x, weight, bias = drawn(rng, real, m, k), drawn(rng, real, k, w), drawn(rng, real, w)
     a, c, saved = panels_of(x, WIDE, make), make(count, m, WIDE), make(count, m, WIDE)
-    parts, start, sums = make(k * w), make(w), make(w)
-    for j in range(0, w, WIDE):
-        parts[j * k : min(w, j + WIDE) * k] = weight[:, j : j + WIDE].ravel()
+    whole, first = drawn(rng, real, (w + turned) * (turned > 0), k), turned // 2
+    if turned:
+        whole[first : first + w] = weight.T
+    parts, start, sums = in_panels(whole if turned else weight, make), make(w), make(w)
     start[:], sums[:] = bias, 1
     c[:], saved[:] = drawn(rng, real, *c.shape), drawn(rng, real, *c.shape)
     old, kept = c.swapaxes(0, 1).reshape(m, -1).copy(), saved.swapaxes(0, 1).reshape(m, -1).copy()
     room, place = room_for(BLOCK + (padded(rows) + WIDE) * bytes_of(k))
 
     skip = before * WIDE * 4
-    places = (a.ctypes.data + skip, m * WIDE * 4, k, parts.ctypes.data, w, c.ctypes.data + skip, rows)
+    places = (
+        a.ctypes.data + skip,
+        m * WIDE * 4,
+        k,
+        parts.ctypes.data,
+        len(whole),
+        first,
+        w,
+        c.ctypes.data + skip,
+        rows,
+    )
     more = (start.ctypes.data, int(add), saved.ctypes.data + skip, sums.ctypes.data, mode)
-    callers()[0](table(), *places, *more, place)
+    soon = (parts.ctypes.data, len(whole) * 4 * WIDE) if wanted else (0, 0)
+    callers()[0](table(), *places, *more, place, *soon)
 
     here = slice(before, before + rows)
     y = x[here] @ weight + (old[here, :w] if add else bias)
@@ -140,8 +175,8 @@ def test_by_columns(m, k, w, add, wanted, seed):
     for q, part in enumerate(parts):
         part[:] = old[:, q * WIDE : (q + 1) * WIDE]
     room, place = room_for(BLOCK + (padded(k) + WIDE) * bytes_of(m))
-    places = (a.ctypes.data, k, b.ctypes.data, w, c.ctypes.data, m, int(add), zeros.ctypes.data, 4 * WIDE * k)
-    callers()[1](table(), *places, place, c.ctypes.data if wanted else 0)
+    places = (a.ctypes.data, k, b.ctypes.data, w, c.ctypes.data, m, int(add), zeros.ctypes.data)
+    callers()[1](table(), *places, place, wanted)
     np.testing.assert_array_equal(np.hstack(parts), 2 * (x.T @ dz) + (old if add else 0))
     make.assert_kept()
     assert_kept(room)
@@ -151,16 +186,14 @@ def product(x, weight, by_unit=True):
     """x @ weight, with at most 64 columns, by the unit or by vectors."""
     (m, k), w, make = x.shape, weight.shape[1], Memory(np.float32)
     a, c, start = panels_of(x, WIDE, make), make(-(-w // WIDE), m, WIDE), make(2 * WIDE)
-    b = make(k * w)
-    for j in range(0, w, WIDE):
-        b[j * k : min(w, j + WIDE) * k] = weight[:, j : j + WIDE].ravel()
+    b = in_panels(weight, make)
     start[:] = 0
-    places = (table(), a.ctypes.data, m * WIDE * 4, k, b.ctypes.data, w, c.ctypes.data, m, start.ctypes.data)
+    left, right, result = (a.ctypes.data, m * WIDE * 4, k), (b.ctypes.data,), (w, c.ctypes.data, m, start.ctypes.data)
     if by_unit:
         _, room = room_for(BLOCK + (padded(m) + WIDE) * bytes_of(k))
-        callers()[0](*places, 0, 0, 0, STORE, room)
+        callers()[0](table(), *left, *right, 0, 0, *result, 0, 0, 0, STORE, room, 0, 0)
     else:
-        callers()[2](*places)
+        callers()[2](table(), *left, *right, *result)
     return c.swapaxes(0, 1).reshape(m, -1)[:, :w].copy()
 
 
@@ -191,8 +224,8 @@ def test_as_near_by_columns(m):
     a, b, c, zeros = panels_of(x, WIDE, make), panels_of(dz, WIDE, make), make(40 * 50), make(2 * WIDE)
     zeros[:] = 0
     _, room = room_for(BLOCK + (padded(40) + WIDE) * bytes_of(m))
-    places = (a.ctypes.data, 40, b.ctypes.data, 50, c.ctypes.data, m, 0, zeros.ctypes.data, 4 * WIDE * 40)
-    callers()[1](table(), *places, room, 0)
+    places = (a.ctypes.data, 40, b.ctypes.data, 50, c.ctypes.data, m, 0, zeros.ctypes.data)
+    callers()[1](table(), *places, room, False)
     found = np.hstack([c[: 40 * WIDE].reshape(40, WIDE), c[40 * WIDE :].reshape(40, 50 - WIDE)])
     exact, size = 2 * (x.T.astype(float) @ dz), np.abs(x.T).astype(float) @ np.abs(dz)
     assert (np.abs(found - exact) / size).max() <= 2 * (m + 2) * UNIT
@@ -255,16 +288,38 @@ def test_where_it_pays():
 
 @given(st.integers(1, 6000), st.integers(1, 6000), st.integers(1, 6000), st.integers(1, 6000), st.integers(1, 64))
 def test_room_is_enough_for_short_batches_too(k, n, m, less, threads):
-    """What spread, turn and tiles put there, and the gradient's strip behind it."""
-    m, room = min(m, less), room_of(k, n, max(m, less), True)
+    """What the units put there, and the gradient's strip behind it."""
+    batch, m, room = max(m, less), min(m, less), room_of(k, n, max(m, less), True)
     assert room_of(k, n, max(m, less), False) <= room
     for length, columns in ((k, n), (n, k)):
         at_once = min(m, rows_at_once(bytes_of(length)))
         if pays(at_once, columns, length):
             assert BLOCK + (padded(at_once) + WIDE) * bytes_of(length) <= room
+    if turns(k, n, max(1, batch // threads)):
+        assert BLOCK + (padded(min(m, rows_at_once(bytes_of(n)))) + WIDE) * bytes_of(n) <= room
     panels = panels_at_once(bytes_of(m), padded(k) // WIDE, threads)
     if pays(min(k, panels * WIDE), n, m):
         assert BLOCK + (panels + 1) * WIDE * bytes_of(m) + panels * WIDE * 2 * WIDE * 4 <= room
+
+
+def test_small_weights_are_not_turned_each_time():
+    assert turns(512, 256, 256)
+    assert not turns(256, 128, 256)
+    assert not turns(512, 256, 16)
+    assert not turns(LONGEST, LONGEST + 1, 256)
+
+
+@needs_amx
+@pytest.mark.parametrize("threads", [1, 2])
+def test_trainings_whose_weights_are_turned_each_time(threads, monkeypatch):
+    """Of any size, with a last batch that would not pay, in each layout and behind a gate."""
+    monkeypatch.setattr(matrix_unit, "HEAVY", 0)
+    training = OF_THE_UNITS_SIZE.but(dtype=np.float32, threads=threads, rows=145, optimizer=SGD(0.01))
+    program = training.compiled().program
+    turned = program.code[np.isin(program.code[:, OP], (INPUT_GRADIENT, GATED_GRADIENT)), BY_UNIT]
+    assert turned.sum() == 3
+    assert program.transposed == 100 * 5  # of the last weight alone, for which the unit does not pay
+    assert_agree(training)
 
 
 def test_no_room_where_nothing_pays():

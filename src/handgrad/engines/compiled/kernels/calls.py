@@ -25,10 +25,12 @@ from typing import Any
     BACKWARD,
     SPREAD,
     TURN,
+    LAY,
+    LAY_TURNED,
     TILES,
-) = range(16)
-FOR_PREDICTION = (BY_ROWS, ACTIVATE, SOFTMAX, NORMALIZE, FORWARD, SPREAD, TILES)
-BY_MATRIX = (SPREAD, TURN, TILES)  # what AMX alone has
+) = range(18)
+FOR_PREDICTION = (BY_ROWS, ACTIVATE, SOFTMAX, NORMALIZE, FORWARD, SPREAD, LAY, TILES)
+BY_MATRIX = (SPREAD, TURN, LAY, LAY_TURNED, TILES)  # what AMX alone has
 
 # name, result, arguments: "i" an integer or address, "f" a float, "u" an unsigned integer
 SIGNATURES = {
@@ -47,7 +49,9 @@ SIGNATURES = {
     BACKWARD: ("backward", "f", 15 * "i"),
     SPREAD: ("spread", "", 5 * "i"),
     TURN: ("turn", "", 4 * "i"),
-    TILES: ("tiles", "", 19 * "i"),
+    LAY: ("lay", "", 6 * "i"),
+    LAY_TURNED: ("lay_turned", "", 7 * "i"),
+    TILES: ("tiles", "", 15 * "i"),
 }
 
 

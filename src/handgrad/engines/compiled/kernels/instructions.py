@@ -26,7 +26,7 @@ from handgrad.engines.compiled.kernels.program import (
     WORK,
     ZEROS,
 )
-from handgrad.engines.compiled.kernels.thirds import PANEL_ROW
+from handgrad.engines.compiled.kernels.thirds import PANEL_ROW, WIDE
 from handgrad.engines.compiled.kernels.tiles import LOCAL, MASK, STORE
 from handgrad.engines.compiled.kernels.tiles import RELU as RELU_TILE
 from handgrad.engines.compiled.kernels.vectors import CACHED, LINE, SOON, Vectors
@@ -58,12 +58,14 @@ def row_products(real: Any, kind: Vectors) -> SimpleNamespace:
 
     by_unit(k, n, m): which, for a weight (k, n), summed over k, and m rows. at_once(by_unit, rows, k): how many of the
     rows a product may take at once. begin(kernels, by_unit, left, rows, k, distance, room), once for those rows, and
-    then multiply(kernels, by_unit, room, *as by_rows), for a panel of the weight or two.
+    then multiply(kernels, by_unit, room, left, distance, k, weight, turned, q, *as by_rows), for a panel of the weight
+    or two; or, by the unit, of the transpose of a weight of `turned` rows, from row q on, which lies as it is.
     """
     from numba import njit
 
     amx, size, none = kind.amx, np.dtype(real).itemsize, np.int64(0)
     by_rows, spread, tiles = call(calls.BY_ROWS), call(calls.SPREAD), call(calls.TILES)
+    lay, lay_turned = call(calls.LAY), call(calls.LAY_TURNED)
     pays, bytes_of = njit(**INNER)(matrix_unit.pays), njit(**INNER)(matrix_unit.bytes_of)
     rows_at_once = njit(**INNER)(matrix_unit.rows_at_once)
 
@@ -85,12 +87,22 @@ def row_products(real: Any, kind: Vectors) -> SimpleNamespace:
             spread(kernels, left, rows, k, distance, room)
 
     @njit(**INNER)
-    def multiply(kernels, by_unit, room, left, distance, k, weight, w, target, rows, start, add, saved, sums, mode):
+    def multiply(
+        kernels, by_unit, room, left, distance, k, weight, turned, q, w, target, rows, start, add, saved, sums, mode
+    ):
         if amx and by_unit:
-            tiles(
-                *(kernels, room, k, weight, none, k * PANEL_ROW, w, target, PANEL_ROW, distance, rows),
-                *(start, add, saved, sums, mode, none, none, none, none),
-            )
+            for j in range(0, w, WIDE):
+                width, c = min(WIDE, w - j), j // WIDE * distance
+                if turned > 0:
+                    lay_turned(kernels, weight, turned, q + j, width, k, rows, room)
+                    following, far = weight + (q + j + WIDE) * PANEL_ROW, turned * PANEL_ROW
+                else:
+                    lay(kernels, weight + j * k * size, k, width * size, width, rows, room)
+                    following, far = weight + (j + WIDE) * k * size, none
+                tiles(
+                    *(kernels, room, k, rows, width, target + c, PANEL_ROW),
+                    *(start + j * size, add, saved + c, sums + j * size, mode, following, far, none, none),
+                )
         else:
             by_rows(kernels, left, distance, k, weight, w, target, rows, start, add, saved, sums, mode)
 
@@ -180,7 +192,7 @@ def forward(real: Any, kind: Vectors) -> Any:
                         weight = params + (fields[p.WEIGHT] + q * k) * size
                         here_first = target + here
                         multiply(
-                            *(kernels, unit, room, left, between, k, weight, w, here_first, rows),
+                            *(kernels, unit, room, left, between, k, weight, none, none, w, here_first, rows),
                             *(bias, none, none, none, tile),
                         )
                         # what follows finds what the product left in the cache
@@ -189,7 +201,7 @@ def forward(real: Any, kind: Vectors) -> Any:
                             weight = params + (fields[p.GATE_WEIGHT] + q * k) * size
                             second = local + here
                             multiply(
-                                *(kernels, unit, room, left, between, k, weight, w, second, rows),
+                                *(kernels, unit, room, left, between, k, weight, none, none, w, second, rows),
                                 *(bias, none, none, none, tile),
                             )
                         for _ in range(0, w, stride):
@@ -252,7 +264,7 @@ def backward(real: Any, kind: Vectors) -> Any:
         kernels, code, numbers, begin, end, base_at, index_at, m, first, last, sums_at, thread, threads, pace, room
     ):
         base = integers(base_at)
-        work, zeros = base[WORK], base[ZEROS]
+        work, zeros, none = base[WORK], base[ZEROS], np.int64(0)
         count = last - first
         total = 0.0
         for c in range(begin, end):
@@ -266,7 +278,8 @@ def backward(real: Any, kind: Vectors) -> Any:
                 weight_gradient(kernels, code + c * p.FIELDS * 8, base, m, thread, threads, pace, room)
             elif op == p.INPUT_GRADIENT or op == p.GATED_GRADIENT:
                 width = panel if panel else k
-                unit, between = by_unit(n, k, count), distance * size
+                turned = k if fields[p.BY_UNIT] else none
+                unit, between = turned > 0 or by_unit(n, k, count), distance * size
                 step = at_once(unit, count, n)
                 for start in range(first, last, step):
                     left, rows = a + start * stride * size, min(step, last - start)
@@ -278,8 +291,10 @@ def backward(real: Any, kind: Vectors) -> Any:
                         if op == p.GATED_GRADIENT and not add:  # read at once, and never again: so many panels will do
                             target = out + start * width * size
                         weight = base[TRANSPOSED] + (fields[p.WEIGHT] + q * n) * size
+                        if turned > 0:
+                            weight = base[PARAMS] + fields[p.WEIGHT] * size
                         multiply(
-                            *(kernels, unit, room, left, between, n, weight, w, target, rows),
+                            *(kernels, unit, room, left, between, n, weight, turned, q, w, target, rows),
                             *(zeros, add, saved + here, sums + q * size, mode),
                         )
                         if op == p.GATED_GRADIENT:

@@ -23,6 +23,7 @@ WORTH = 40  # multiply-adds that the unit must save for each number that is spli
 LEAST, LONGEST = 24, 4096  # numbers of a sum: most of a stack, and a panel's thirds still in the second cache
 FEWEST = 4  # panels of a gradient's left operand that are kept at once, however many threads there are
 KEPT = 2**20  # bytes of an operand's thirds that stay in the second cache while the other's pass
+HEAVY = 2**19  # bytes of a weight whose transpose is not in the second cache any more when it is wanted
 # The six products, (third of the left, of the right), the small ones first. From each to the next, one of both stays.
 PRODUCTS = ((2, 0), (1, 0), (1, 1), (0, 1), (0, 2), (0, 0))
 SUM, LEFT, RIGHT = 0, 4, 6  # the first tile of each in the registers
@@ -202,6 +203,12 @@ def panels_at_once(column: int, down: int, threads: int) -> int:
     return min(down, max(1, KEPT // (WIDE * column)), max(FEWEST, (down + threads - 1) // threads))
 
 
+def turns(k: int, n: int, m: int) -> bool:
+    """Whether the gradient by a linear map's input, m rows of it by one thread, is for the unit, however short the last
+    batch is, which turns the weight (k, n) itself: a large one, whose transpose costs more to keep than to make."""
+    return k * n * 4 >= HEAVY and pays(min(m, rows_at_once(bytes_of(n))), k, n)
+
+
 def room_of(k: int, n: int, m: int, backward: bool) -> int:
     """Bytes of the room that the products of a weight (k, n) need, over up to m samples; and of its gradient."""
     rows, panel, needs = -(-m // WIDE) * WIDE, WIDE * bytes_of(min(m, LONGEST)), [0]
@@ -217,12 +224,12 @@ def room_of(k: int, n: int, m: int, backward: bool) -> int:
 
 @cache
 def matrix_unit() -> SimpleNamespace:
-    """The units spread, turn and tiles; addresses are in bytes."""
+    """The units spread and turn, lay and lay_turned, and tiles; addresses are in bytes."""
     from numba import njit
 
     u, s = unit(), splitters()
     take, multiply, put, bytes_of_sum = u.take, u.multiply, u.put, njit(**INNER)(bytes_of)
-    left, right, turned = s.left, s.right, s.turned
+    left, left_turned, right, right_turned = s.left, s.left_turned, s.right, s.right_turned
     fetch, fetch_to_write = prefetch(2), prefetch(3, True)
     copy, relu, with_sums, mask, local = (_rows(mode) for mode in (STORE, RELU, SUMS, MASK, LOCAL))
 
@@ -241,10 +248,11 @@ def matrix_unit() -> SimpleNamespace:
             copy(source, source_row, C, row, rows, saved, sums, width)
 
     @njit(**INNER)
-    def block(room, a, b, deep, C, row, rows, width, start, add, saved, sums, mode, lines, ahead, to_write, other):
+    def block(room, a, b, deep, C, row, rows, width, start, add, saved, sums, mode, lines, ahead, far, other, to_write):
         """A block of C, two tiles by two or what is left of it: its start, or C, and the products of so many stacks.
 
-        lines: of what will be wanted soon, so many with each stack, from `ahead` on; and to_write, from `other` on too.
+        lines: of what will be wanted soon, so many with each stack, from `ahead` on, and from `other` on unless it is
+        0; far: bytes to those of the next stack.
         """
         whole, count = rows >= WIDE and width == WIDE, min(rows, WIDE)
         first, distance = C if add else start, row if add else 0
@@ -261,9 +269,9 @@ def matrix_unit() -> SimpleNamespace:
                         fetch_to_write(other + line)
                 else:
                     fetch(ahead + line)
-            ahead += lines * LINE
+            ahead += far
             if other != 0:
-                other += lines * LINE
+                other += far
             multiply(a, a + beside, b, b + beside)
             a += STACK
             b += STACK
@@ -279,34 +287,42 @@ def matrix_unit() -> SimpleNamespace:
     def turn(source, k, m, room):
         """A left operand into the room: the transpose of k columns of m samples, which begin at a panel."""
         for i in range(0, k, WIDE):
-            turned(source + i * m * 4, m, room + BLOCK + i * bytes_of_sum(m), room)
+            left_turned(source + i * m * 4, m, room + BLOCK + i * bytes_of_sum(m), room)
 
-    def tiles(
-        room, k, B, b_row, b_next, w, C, c_row, c_next, m, start, add, saved, sums, mode, wanted, w_next, target, n
-    ):
-        """C[m, w] = start + A B, as `by_rows`; A: what `spread` or `turn` left in the room, whose end takes B's thirds.
+    @njit(**INNER)
+    def beside(k, m, room):
+        """Where a right operand lies in the room, behind a left one of m rows, both with sums of k numbers."""
+        return room + BLOCK + (m + WIDE - 1) // WIDE * WIDE * bytes_of_sum(k)
 
-        b_row, c_row: bytes of a panel's row, 0 for one as wide as the panel is; b_next, c_next: from panel to panel.
-        wanted, w_next, target: where C is a gradient, the place of the weight, (., n), the bytes from its panel to the
-        next, and the place of its transpose, both to be written soon; else 0, and the next panel of B is asked for.
+    def lay(source, k, row, width, m, room):
+        """A right operand into the room: k rows of `width` numbers, at most a panel, `row` bytes apart."""
+        right(source, k, row, width, beside(k, m, room))
+
+    def lay_turned(weight, k, first, width, n, m, room):
+        """A right operand into the room: the transpose of `width` rows, at most WIDE, from `first` on, of (k, n)."""
+        right_turned(weight, k, first, width, n, beside(n, m, room), room)
+
+    def tiles(room, k, m, width, C, row, start, add, saved, sums, mode, ahead, far, other, to_write):
+        """C[m, width] = start + A B, as `by_rows`, a panel at most; A and B: what lies in the room. row: bytes of C's.
+
+        ahead: a block as large as one of C or of B that will be wanted soon, or 0: to be written, as C, `far` bytes
+        from row to row of `other`, a second one, unless that is 0; else to be read, `far` bytes from each stack's rows
+        to the next's, or 0 where they follow one another.
         """
         deep, high = (k + DEEP - 1) // DEEP, (m + WIDE - 1) // WIDE
-        a, b = room + BLOCK, room + BLOCK + high * 2 * deep * STACK
-        for j in range(0, w, WIDE):
-            width, panel = min(WIDE, w - j), j // WIDE
-            row = c_row if c_row else width * 4
-            right(B + panel * b_next, k, b_row if b_row else width * 4, width, b)
-            for i in range(0, m, WIDE):
-                place = panel * c_next + i * row
-                lines, ahead, other = WIDE * PANEL_ROW // LINE // deep, wanted + panel * w_next + i * row, target
-                if wanted == 0:
-                    lines = WIDE * PANEL_ROW // LINE // high
-                    ahead = B + (panel + 1) * b_next + i // WIDE * deep * lines * LINE
-                elif target != 0:
-                    other += (i * n + j * min(WIDE, m - i)) * 4
-                block(
-                    *(room, a + i // ROWS * deep * STACK, b, deep, C + place, row, m - i, width),
-                    *(start + j * 4, add, saved + place, sums + j * 4, mode, lines, ahead, wanted != 0, other),
-                )
+        a, b = room + BLOCK, beside(k, m, room)
+        lines = WIDE * PANEL_ROW // LINE // (deep if to_write else high) if ahead != 0 else 0
+        for i in range(0, m, WIDE):
+            here, second, distance = ahead + i // WIDE * deep * lines * LINE, other, lines * LINE
+            if to_write:
+                here = ahead + i * row
+                if other != 0:
+                    second = other + i * far
+            elif far != 0:
+                here, distance = ahead + i // WIDE * lines * LINE, far
+            block(
+                *(room, a + i // ROWS * deep * STACK, b, deep, C + i * row, row, m - i, width),
+                *(start, add, saved + i * row, sums, mode, lines, here, distance, second, to_write),
+            )
 
-    return SimpleNamespace(spread=spread, turn=turn, tiles=tiles)
+    return SimpleNamespace(spread=spread, turn=turn, lay=lay, lay_turned=lay_turned, tiles=tiles)

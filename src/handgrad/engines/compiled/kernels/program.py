@@ -19,7 +19,8 @@ import numpy as np
     NORMALIZE,  # C = layer norm of A; D: the normal, B: 1 / root of each row; WEIGHT, BIAS: its scale and shift
     SOFTMAX,  # C = softmax of A
     LOSS,  # C = the gradient by the scores A; MODE: which loss; B: room for a number a row; SUMS: of C's columns
-    INPUT_GRADIENT,  # C = A W^T, A being N wide and C K wide; WEIGHT: of W^T; MODE, D: what a tile does; SUMS; ADD to C
+    INPUT_GRADIENT,  # C = A W^T, A being N wide and C K wide; WEIGHT: of W^T, or of W itself where BY_UNIT, as the
+    # matrix unit turns it; MODE, D: what a tile does; SUMS; ADD to C
     GATED_GRADIENT,  # INPUT_GRADIENT, then PART_GATE with C in place of A; B, D: content and gate
     WEIGHT_GRADIENT,  # gradient of the weight = A^T B, A being K and B N wide; ADD to it; PIECE: the optimizer's, where
     # it is whole after this, else -1; CLAIM: its counters, -1 where more than one instruction writes it
@@ -39,8 +40,8 @@ import numpy as np
 WORK, PARAMS, GRADIENT, TRANSPOSED, SUMS_AT, ZEROS, INPUTS, TARGETS, WEIGHTS, KEY = range(10)
 PIECES, CONSTANTS, SPEEDS, SQUARES, BLOCKS, CLAIMS, ROOM, PIECES_COUNT, OPTIMIZER, ELSEWHERE, BEFORE = range(10, 21)
 
-OP, A, B, C, D, N, K, WEIGHT, BIAS, SUMS, MODE, ADD, DRAW, GATE_WEIGHT, GATE_BIAS, PIECE, CLAIM = range(17)
-FIELDS = 17
+OP, A, B, C, D, N, K, WEIGHT, BIAS, SUMS, MODE, ADD, DRAW, GATE_WEIGHT, GATE_BIAS, PIECE, CLAIM, BY_UNIT = range(18)
+FIELDS = 18
 PIECE_AT, PIECE_K, PIECE_N, TURNED, DECAYS, AT_ONCE, FIRST_BLOCK = range(7)  # the columns of `pieces`
 PIECE_COLUMNS = 7
 NUMBERS = 2  # an instruction's hyperparameters

@@ -127,7 +127,7 @@ def _intrinsics() -> SimpleNamespace:
 
 @cache
 def splitters() -> SimpleNamespace:
-    """left, right and turned, njit functions that put a matrix into stacks; addresses are in bytes."""
+    """left and right, njit functions that put a matrix into stacks, and its transpose; addresses are in bytes."""
     from numba import njit
 
     i = _intrinsics()
@@ -146,23 +146,46 @@ def splitters() -> SimpleNamespace:
                     split_row(x + r * PANEL_ROW, width, tile + r * 64)
 
     @njit(**INNER)
+    def stack(x, row, count, width, tile, beside):
+        """`count` rows, at most DEEP, as one stack of a right operand, and one `beside` it."""
+        pairs = count // 2
+        for _ in range(pairs):
+            split_pair(x, x + row, width, width, tile, tile + beside)
+            x += 2 * row
+            tile += 64
+        for p in range(pairs, DEEP // 2):  # what is left, and zeros
+            split_pair(x, x, width if 2 * p < count else 0, 0, tile, tile + beside)
+            tile += 64
+
+    @njit(**INNER)
     def right(source, k, row, width, target):
         """k rows of `width` numbers, at most WIDE, `row` bytes apart, as a right operand: two columns of stacks."""
         deep = (k + DEEP - 1) // DEEP
-        beside = deep * STACK
         for q in range(deep):
-            x, tile, pairs = source + q * DEEP * row, target + q * STACK, min(DEEP, k - q * DEEP) // 2
-            for _ in range(pairs):
-                split_pair(x, x + row, width, width, tile, tile + beside)
-                x += 2 * row
-                tile += 64
-            for p in range(pairs, DEEP // 2):  # what is left, and zeros
-                there = width if q * DEEP + 2 * p < k else 0
-                split_pair(x, x, there, 0, tile, tile + beside)
-                tile += 64
+            stack(source + q * DEEP * row, row, min(DEEP, k - q * DEEP), width, target + q * STACK, deep * STACK)
 
     @njit(**INNER)
-    def turned(source, k, target, room):
+    def right_turned(weight, k, first, width, n, target, room):
+        """`width` rows, at most WIDE, of a weight (k, n) in panels, as a right operand: their transpose.
+
+        first: the first of them. room: for WIDE * WIDE float32.
+        """
+        deep = (n + DEEP - 1) // DEEP
+        for q in range(deep):
+            count = min(DEEP, n - q * DEEP)
+            x = weight + (q * DEEP * k + first * count) * 4
+            if count == DEEP and width == WIDE:
+                for i in range(0, WIDE, ROWS):
+                    for j in range(0, DEEP, ROWS):
+                        turn(x + i * PANEL_ROW + j * 4, PANEL_ROW, room + j * PANEL_ROW + i * 4, PANEL_ROW)
+            else:
+                for i in range(width):
+                    for j in range(count):
+                        numbers(room)[j * WIDE + i] = numbers(x)[i * count + j]
+            stack(room, PANEL_ROW, count, width, target + q * STACK, deep * STACK)
+
+    @njit(**INNER)
+    def left_turned(source, k, target, room):
         """The transpose of a whole panel of k rows, as a left operand of WIDE rows. room: for WIDE * WIDE float32."""
         deep = (k + DEEP - 1) // DEEP
         for q in range(deep):
@@ -179,4 +202,4 @@ def splitters() -> SimpleNamespace:
                 for r in range(ROWS):
                     split_row(room + (i * ROWS + r) * PANEL_ROW, count, tile + r * 64)
 
-    return SimpleNamespace(left=left, right=right, turned=turned)
+    return SimpleNamespace(left=left, left_turned=left_turned, right=right, right_turned=right_turned)

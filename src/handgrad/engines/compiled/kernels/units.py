@@ -37,7 +37,7 @@ def _function(unit: int, real: Any, kind: Vectors) -> Callable[..., Any]:
             return losses(real, kind)
         case calls.KEEP:
             return random(real)
-        case calls.SPREAD | calls.TURN | calls.TILES:
+        case calls.SPREAD | calls.TURN | calls.LAY | calls.LAY_TURNED | calls.TILES:
             of = matrix_unit()
         case calls.FORWARD:
             return forward(real, kind)

@@ -31,7 +31,8 @@ def weight_gradients(real: Any, kind: Vectors) -> Any:
 
     size, panel = np.dtype(real).itemsize, kind.panel(real)
     integers, floats = pointer(np.int64), pointer(np.float64)
-    by_columns, turn, tiles, step = (call(c) for c in (calls.BY_COLUMNS, calls.TURN, calls.TILES, calls.STEP))
+    by_columns, step = call(calls.BY_COLUMNS), call(calls.STEP)
+    turn, lay, tiles = call(calls.TURN), call(calls.LAY), call(calls.TILES)
     amx, claim = kind.amx, atomics().add
     pays, bytes_of, panels_at_once = (
         njit(**INNER)(f) for f in (matrix_unit.pays, matrix_unit.bytes_of, matrix_unit.panels_at_once)
@@ -91,17 +92,23 @@ def weight_gradients(real: Any, kind: Vectors) -> Any:
                 if turned != first:
                     turn(kernels, left, height, m, room)
                     turned = first
-                if threads == 1:  # nobody else has read it
-                    wanted, target = none, none
                 c_next = next_panel
                 if steps and not fields[p.ADD]:  # the step alone will read it: so it stays in the cache
                     strip, strip_panel = room + before_strip, height * min(each, w) * size
                     c_next = strip_panel
-                tiles(
-                    *(kernels, room, m, right, panel * size, m * panel * size, w),
-                    *(strip, none, c_next, height),
-                    *(base[p.ZEROS], fields[p.ADD], none, none, none, wanted, next_panel, target, n),
-                )
+                for i in range(0, w, each):
+                    panel_of_b, width = right + i * m * size, min(each, w - i)
+                    lay(kernels, panel_of_b, m, panel * size, width, height, room)
+                    ahead, far, other = panel_of_b + panel * m * size, none, none
+                    to_write = wanted != 0 and threads > 1  # else nobody else has read it
+                    if to_write:
+                        ahead, far, other = wanted + i // each * next_panel, n * size, target
+                        if target != 0:
+                            other += i * min(each, height) * size
+                    tiles(
+                        *(kernels, room, m, height, width, strip + i // each * c_next, width * size),
+                        *(base[p.ZEROS], fields[p.ADD], none, none, none, ahead, far, other, to_write),
+                    )
             else:
                 second, third, fourth = none, none, none
                 if steps:
