@@ -188,20 +188,15 @@ def forward(real: Any, kind: Vectors) -> Any:
                     while q < n:
                         here = (q // stride * distance + start * stride) * size
                         w, whole = columns(stride, n - q), rows * stride
-                        bias = base[ZEROS] if fields[p.BIAS] < 0 else params + (fields[p.BIAS] + q) * size
-                        weight = params + (fields[p.WEIGHT] + q * k) * size
-                        here_first = target + here
-                        multiply(
-                            *(kernels, unit, room, left, between, k, weight, none, none, w, here_first, rows),
-                            *(bias, none, none, none, tile),
-                        )
-                        # what follows finds what the product left in the cache
-                        if op == p.GATED:
-                            bias = base[ZEROS] if fields[p.GATE_BIAS] < 0 else params + (fields[p.GATE_BIAS] + q) * size
-                            weight = params + (fields[p.GATE_WEIGHT] + q * k) * size
-                            second = local + here
+                        # a gate's product after its content's, and what follows finds what they left in the cache
+                        for gate in range(2 if op == p.GATED else 1):
+                            of_bias = fields[p.GATE_BIAS] if gate else fields[p.BIAS]
+                            of_weight = fields[p.GATE_WEIGHT] if gate else fields[p.WEIGHT]
+                            bias = base[ZEROS] if of_bias < 0 else params + (of_bias + q) * size
+                            weight = params + (of_weight + q * k) * size
+                            place = local + here if gate else target + here
                             multiply(
-                                *(kernels, unit, room, left, between, k, weight, none, none, w, second, rows),
+                                *(kernels, unit, room, left, between, k, weight, none, none, w, place, rows),
                                 *(bias, none, none, none, tile),
                             )
                         for _ in range(0, w, stride):

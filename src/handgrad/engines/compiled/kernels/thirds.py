@@ -174,9 +174,9 @@ def splitters() -> SimpleNamespace:
         for q in range(deep):
             count = min(DEEP, n - q * DEEP)
             x = weight + (q * DEEP * k + first * count) * 4
-            if count == DEEP and width == WIDE:
-                for i in range(0, WIDE, ROWS):
-                    for j in range(0, DEEP, ROWS):
+            if count >= DEEP and width >= WIDE:
+                for i in range(0, width, ROWS):  # to a bound that LLVM does not know, so that it repeats no code
+                    for j in range(0, count, ROWS):
                         turn(x + i * PANEL_ROW + j * 4, PANEL_ROW, room + j * PANEL_ROW + i * 4, PANEL_ROW)
             else:
                 for i in range(width):
