@@ -7,9 +7,11 @@ from threading import Barrier
 import numpy as np
 import pytest
 
-from engines.compiled.trainings import Training, differences
+from engines.compiled.trainings import Training, assert_agree, differences
 from handgrad import fit
-from handgrad.layers import GELU, L2, Dropout, LayerNorm, Linear, SquaredError, SwiGLU
+from handgrad.engines.compiled.kernels.program import INPUT_GRADIENT, LINEAR, OP, SHARED, WAIT
+from handgrad.engines.compiled.kernels.vectors import available
+from handgrad.layers import GELU, L2, Dropout, LayerNorm, Linear, ReLU, SquaredError, SwiGLU, Tanh
 from handgrad.models import Residual, Sequential, mlp
 from handgrad.optim import SGD, AdamW
 from handgrad.training.data import Rows
@@ -107,6 +109,33 @@ def test_two_trainings_at_once_give_the_bits_of_one_after_the_other(eager_switch
     with ThreadPoolExecutor(len(trainings)) as pool:
         for expected, results in zip(alone, pool.map(repeat, trainings), strict=True):
             assert results == [expected] * len(results)
+
+
+# Products that threads share by columns where there is a matrix unit, of whole panels or not, after each other or after
+# what goes by rows: the last batch is so short that some threads have no rows.
+WIDE_LAYERS = [Linear(60, 170), Tanh(), Linear(170, 190, layout="out_in"), LayerNorm(190), Linear(190, 150), ReLU()]
+BY_COLUMNS = Training(
+    Sequential([*WIDE_LAYERS, Dropout(0.2), Linear(150, 200), Linear(200, 5)]),
+    (60,),
+    optimizer=SGD(0.01, 0.9),
+    rows=262,
+    batch_size=130,
+    dtype=np.float32,
+)
+
+
+@pytest.mark.skipif("amx" not in available(), reason="this processor has no AMX")
+@pytest.mark.parametrize("threads", [2, 3])
+def test_products_shared_by_columns(threads, eager_switching):
+    training = BY_COLUMNS.but(threads=threads)
+    code = training.compiled().program.code
+    shared, waits = code[:, SHARED] > 0, code[:, WAIT] > 0
+    assert set(code[shared, OP]) == {LINEAR, INPUT_GRADIENT}
+    assert sum(shared) >= 3
+    by_rows = slice(1, training.compiled().program.split)
+    assert np.array_equal(waits[by_rows], (shared | np.roll(shared, 1))[by_rows])
+    assert_agree(training)
+    assert len({bits(training) for _ in range(4)}) == 1
 
 
 def test_fits_at_once_of_one_model(eager_switching):

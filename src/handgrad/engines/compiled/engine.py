@@ -51,6 +51,7 @@ from handgrad.engines.compiled.kernels.program import (
     SPEEDS,
     SQUARES,
     SUMS_AT,
+    SYNC,
     TARGETS,
     TRANSPOSED,
     WEIGHTS,
@@ -162,6 +163,7 @@ class CompiledEngine:
         self._base[[CLAIMS, BLOCKS]] = self._claims.ctypes.data, self._blocks.ctypes.data
         self._base[WORK], self._base[KEY] = self._work.ctypes.data, self._key.ctypes.data
         self._base[ROOM], self._shape[ROOM_BYTES] = at(self._room), p.room
+        self._base[SYNC] = self._sync.ctypes.data
         vectors = (self._params, self._gradient, self._transposed, self._sums, self._zeros)
         self._base[[PARAMS, GRADIENT, TRANSPOSED, SUMS_AT, ZEROS]] = [at(vector) for vector in vectors]
         # what the optimizer has not is never read, but asked for ahead

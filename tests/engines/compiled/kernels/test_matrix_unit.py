@@ -21,6 +21,7 @@ from handgrad.engines.compiled.kernels.matrix_unit import (
     pays,
     room_of,
     rows_at_once,
+    shared,
     turns,
     unit,
 )
@@ -300,6 +301,14 @@ def test_room_is_enough_for_short_batches_too(k, n, m, less, threads):
     panels = panels_at_once(bytes_of(m), padded(k) // WIDE, threads)
     if pays(min(k, panels * WIDE), n, m):
         assert BLOCK + (panels + 1) * WIDE * bytes_of(m) + panels * WIDE * 2 * WIDE * 4 <= room
+
+
+def test_columns_are_shared_where_the_weight_is_more_to_split_than_the_rows():
+    assert shared(784, 256, 128, 2)
+    assert not shared(784, 256, 128, 1)
+    assert not shared(784, 256, 256, 2)
+    assert not shared(784, 256, 128, 5)  # each would have too few columns
+    assert not shared(16, 256, 128, 2)
 
 
 def test_small_weights_are_not_turned_each_time():

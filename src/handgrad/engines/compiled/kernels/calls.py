@@ -45,7 +45,7 @@ SIGNATURES = {
     KEEP: ("keep", "", "iiuuffi"),
     STEP: ("step", "f", "iff" + 11 * "i"),
     UPDATE: ("update", "f", "if" + 5 * "i"),
-    FORWARD: ("forward", "", 12 * "i"),
+    FORWARD: ("forward", "", 14 * "i"),
     BACKWARD: ("backward", "f", 15 * "i"),
     SPREAD: ("spread", "", 5 * "i"),
     TURN: ("turn", "", 4 * "i"),

@@ -12,7 +12,7 @@ from handgrad.engines.compiled.kernels import calls, matrix_unit
 from handgrad.engines.compiled.kernels import program as p
 from handgrad.engines.compiled.kernels.calls import call
 from handgrad.engines.compiled.kernels.elementwise import IDENTITY, RELU, elementwise
-from handgrad.engines.compiled.kernels.memory import pointer, prefetch
+from handgrad.engines.compiled.kernels.memory import barrier, pointer, prefetch
 from handgrad.engines.compiled.kernels.options import INLINE, INNER
 from handgrad.engines.compiled.kernels.program import (
     BEFORE,
@@ -20,6 +20,7 @@ from handgrad.engines.compiled.kernels.program import (
     INPUTS,
     KEY,
     PARAMS,
+    SYNC,
     TARGETS,
     TRANSPOSED,
     WEIGHTS,
@@ -50,6 +51,23 @@ def abreast(kind: Vectors) -> Any:
         return most * panel if left >= most * panel else min(panel, left)
 
     return columns
+
+
+@cache
+def share() -> Any:
+    """An njit function (fields, m, columns, panel, first, last, thread, threads) -> (row, end, column, end): a thread's
+    part of a product of m rows, which is its own rows, from `first` to `last`, or whole panels of columns."""
+    from numba import njit
+
+    @njit(**INLINE)
+    def part(fields, m, columns, panel, first, last, thread, threads):
+        if threads == 1 or not fields[p.SHARED]:
+            return first, last, np.int64(0), columns
+        panels = (columns + panel - 1) // panel
+        begin, end = panels * thread // threads * panel, panels * (thread + 1) // threads * panel
+        return np.int64(0), m, begin, min(columns, end)
+
+    return part
 
 
 @cache
@@ -113,9 +131,10 @@ def row_products(real: Any, kind: Vectors) -> SimpleNamespace:
 def forward(real: Any, kind: Vectors) -> Any:
     """A unit that runs the instructions of a forward pass, from `begin` up to `end`, for some rows of a batch.
 
-    (kernels, code, numbers, begin, end, base, index, m, first, last, drawn, room). kernels, code, numbers, base, index:
-    by address; index: each sample's row in the inputs. m: samples of the batch; first, last: the rows to do. drawn: how
-    many random numbers the epoch's batches before drew. room: the thread's own, for AMX (see `matrix_unit.room_of`).
+    (kernels, code, numbers, begin, end, base, index, m, first, last, drawn, thread, threads, room). kernels, code,
+    numbers, base, index: by address; index: each sample's row in the inputs. m: samples of the batch; first, last: the
+    rows to do. drawn: how many random numbers the epoch's batches before drew. room: the thread's own, for AMX (see
+    `matrix_unit.room_of`). Returns early where the run was aborted while it waited for the other threads.
     """
     from numba import njit
 
@@ -125,7 +144,7 @@ def forward(real: Any, kind: Vectors) -> Any:
     e, prefetch_line = elementwise(real), prefetch()
     join_gate, copy, drop = e.join_gate, e.copy, e.drop
     activate, keep = call(calls.ACTIVATE), call(calls.KEEP)
-    columns, products = abreast(kind), row_products(real, kind)
+    columns, products, part_of, wait = abreast(kind), row_products(real, kind), share(), barrier()
     by_unit, at_once, begin_rows, multiply = products.by_unit, products.at_once, products.begin, products.multiply
     softmax, normalize = call(calls.SOFTMAX), call(calls.NORMALIZE)
 
@@ -148,13 +167,15 @@ def forward(real: Any, kind: Vectors) -> Any:
                         for j in range(min(stride, n - q)):
                             y[place + j] = x[row + q + j]
 
-    def run(kernels, code, numbers, begin, end, base_at, index_at, m, first, last, drawn, room):
+    def run(kernels, code, numbers, begin, end, base_at, index_at, m, first, last, drawn, thread, threads, room):
         base = integers(base_at)
         work, params = base[WORK], base[PARAMS]
         count, none = last - first, np.int64(0)  # typed, as a literal would make Numba compile a function for itself
         for c in range(begin, end):
             fields, number = integers(code + c * p.FIELDS * 8), floats(numbers + c * p.NUMBERS * 8)
             op, n, k, mode = fields[p.OP], fields[p.N], fields[p.K], fields[p.MODE]
+            if threads > 1 and fields[p.WAIT] and not wait(base[SYNC], threads):
+                return
             a, b, out, local = (work + fields[p.A], work + fields[p.B], work + fields[p.C], work + fields[p.D])
             stride = panel if panel else n
             distance = m * stride
@@ -178,16 +199,17 @@ def forward(real: Any, kind: Vectors) -> Any:
             if op == p.LINEAR or op == p.GATED:
                 k_stride = panel if panel else k
                 tile = RELU_TILE if op == p.LINEAR and mode == RELU else STORE
-                unit, between = by_unit(k, n, count), m * k_stride * size
-                step = at_once(unit, count, k)
+                top, end_row, left_column, end_column = part_of(fields, m, n, stride, first, last, thread, threads)
+                unit, between = by_unit(k, end_column - left_column, end_row - top), m * k_stride * size
+                step = at_once(unit, end_row - top, k)
                 target = out if op == p.LINEAR else b
-                for start in range(first, last, step):
-                    left, rows = a + start * k_stride * size, min(step, last - start)
+                for start in range(top, end_row, step):
+                    left, rows = a + start * k_stride * size, min(step, end_row - start)
                     begin_rows(kernels, unit, left, rows, k, between, room)
-                    q = 0
-                    while q < n:
+                    q = left_column
+                    while q < end_column:
                         here = (q // stride * distance + start * stride) * size
-                        w, whole = columns(stride, n - q), rows * stride
+                        w, whole = columns(stride, end_column - q), rows * stride
                         # a gate's product after its content's, and what follows finds what they left in the cache
                         for gate in range(2 if op == p.GATED else 1):
                             of_bias = fields[p.GATE_BIAS] if gate else fields[p.BIAS]
@@ -242,7 +264,7 @@ def backward(real: Any, kind: Vectors) -> Any:
     loss, weight_gradient, products = call(calls.LOSS), weight_gradients(real, kind), row_products(real, kind)
     by_unit, at_once, begin_rows, multiply = products.by_unit, products.at_once, products.begin, products.multiply
     softmax_back, normalize_back = call(calls.SOFTMAX_BACK), call(calls.NORMALIZE_BACK)
-    e, columns = elementwise(real), abreast(kind)
+    e, columns, part_of, wait = elementwise(real), abreast(kind), share(), barrier()
     copy, times, part_gate = e.copy, e.times, e.part_gate
     where_positive, column_sums = e.where_positive, e.column_sums
 
@@ -265,6 +287,8 @@ def backward(real: Any, kind: Vectors) -> Any:
         for c in range(begin, end):
             fields, number = integers(code + c * p.FIELDS * 8), floats(numbers + c * p.NUMBERS * 8)
             op, n, k, mode, add = fields[p.OP], fields[p.N], fields[p.K], fields[p.MODE], fields[p.ADD]
+            if threads > 1 and fields[p.WAIT] and not wait(base[SYNC], threads):
+                return total
             a, b, out, saved = (work + fields[p.A], work + fields[p.B], work + fields[p.C], work + fields[p.D])
             sums = sums_at + fields[p.SUMS] * size
             stride = panel if panel else n
@@ -274,14 +298,15 @@ def backward(real: Any, kind: Vectors) -> Any:
             elif op == p.INPUT_GRADIENT or op == p.GATED_GRADIENT:
                 width = panel if panel else k
                 turned = k if fields[p.BY_UNIT] else none
-                unit, between = turned > 0 or by_unit(n, k, count), distance * size
-                step = at_once(unit, count, n)
-                for start in range(first, last, step):
-                    left, rows = a + start * stride * size, min(step, last - start)
+                top, end_row, left_column, end_column = part_of(fields, m, k, width, first, last, thread, threads)
+                unit = turned > 0 or by_unit(n, end_column - left_column, end_row - top)
+                between, step = distance * size, at_once(unit, end_row - top, n)
+                for start in range(top, end_row, step):
+                    left, rows = a + start * stride * size, min(step, end_row - start)
                     begin_rows(kernels, unit, left, rows, n, between, room)
-                    q = 0
-                    while q < k:
-                        here, w = (q * m + start * width) * size, columns(width, k - q)
+                    q = left_column
+                    while q < end_column:
+                        here, w = (q * m + start * width) * size, columns(width, end_column - q)
                         target = out + here
                         if op == p.GATED_GRADIENT and not add:  # read at once, and never again: so many panels will do
                             target = out + start * width * size

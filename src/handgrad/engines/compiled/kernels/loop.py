@@ -150,7 +150,8 @@ def _train(real: Any, kind: Vectors) -> Any:
                     if phase == 0:
                         run_forward(
                             kernels,
-                            *(kernels, code_at, numbers_at, 0, loss_at, base_at, index, m, begin, end, drawn, room),
+                            *(kernels, code_at, numbers_at, 0, loss_at, base_at, index, m, begin, end, drawn),
+                            *(thread, threads, room),
                         )
                     at_first = loss_at + phase if phase < 2 else split
                     until = loss_at + 1 if phase == 0 else (split if phase == 1 else len(code))

@@ -203,6 +203,13 @@ def panels_at_once(column: int, down: int, threads: int) -> int:
     return min(down, max(1, KEPT // (WIDE * column)), max(FEWEST, (down + threads - 1) // threads))
 
 
+def shared(length: int, columns: int, m: int, threads: int) -> bool:
+    """Whether threads had better take columns of a product each, over all of m rows, than rows of it: each splits its
+    part of the weight then, and all of the rows, where it would split all of the weight and its part of the rows."""
+    rows = min(m, rows_at_once(bytes_of(length)))
+    return threads > 1 and columns > m and pays(rows, columns // threads, length)
+
+
 def turns(k: int, n: int, m: int) -> bool:
     """Whether the gradient by a linear map's input, m rows of it by one thread, is for the unit, however short the last
     batch is, which turns the weight (k, n) itself: a large one, whose transpose costs more to keep than to make."""

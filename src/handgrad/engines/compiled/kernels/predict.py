@@ -79,7 +79,7 @@ def _predict(real: Any, kind: Vectors) -> Any:
                     run_forward(
                         kernels,
                         *(kernels, code.ctypes.data, numbers.ctypes.data, c, end, base.ctypes.data, index),
-                        *(m, 0, m, 0, work + shape[UNIT]),
+                        *(m, 0, m, 0, 0, 1, work + shape[UNIT]),
                     )
                     c = end
                     continue

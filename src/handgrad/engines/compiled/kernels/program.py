@@ -34,14 +34,18 @@ import numpy as np
 
 # What a run is given, `base`, in this order. Addresses: SPEEDS and SQUARES are the optimizer's first and second
 # moments, BLOCKS holds the sum of squares of each block's gradient, CLAIMS how many blocks of each thread's share are
-# taken, ROOM is what each thread has of its own for the matrix unit. Then how many pieces there are, and which
-# optimizer it is; where other processes do the rest of a batch, how many rows of it they have, and how many of those
-# come before this one's: for the numbers that dropout draws.
+# taken, ROOM is what each thread has of its own for the matrix unit, SYNC is for the barrier. Then how many pieces
+# there are, and which optimizer it is; where other processes do the rest of a batch, how many rows of it they have, and
+# how many of those come before this one's: for the numbers that dropout draws.
 WORK, PARAMS, GRADIENT, TRANSPOSED, SUMS_AT, ZEROS, INPUTS, TARGETS, WEIGHTS, KEY = range(10)
-PIECES, CONSTANTS, SPEEDS, SQUARES, BLOCKS, CLAIMS, ROOM, PIECES_COUNT, OPTIMIZER, ELSEWHERE, BEFORE = range(10, 21)
+PIECES, CONSTANTS, SPEEDS, SQUARES, BLOCKS, CLAIMS, ROOM, SYNC = range(10, 18)
+PIECES_COUNT, OPTIMIZER, ELSEWHERE, BEFORE = range(18, 22)
 
-OP, A, B, C, D, N, K, WEIGHT, BIAS, SUMS, MODE, ADD, DRAW, GATE_WEIGHT, GATE_BIAS, PIECE, CLAIM, BY_UNIT = range(18)
-FIELDS = 18
+# SHARED: each of several threads takes columns of the result, over all rows, not rows of it. WAIT: until all threads
+# have come as far, as the instruction or the one before it is shared.
+OP, A, B, C, D, N, K, WEIGHT, BIAS, SUMS, MODE, ADD, DRAW, GATE_WEIGHT, GATE_BIAS, PIECE, CLAIM = range(17)
+BY_UNIT, SHARED, WAIT = range(17, 20)
+FIELDS = 20
 PIECE_AT, PIECE_K, PIECE_N, TURNED, DECAYS, AT_ONCE, FIRST_BLOCK = range(7)  # the columns of `pieces`
 PIECE_COLUMNS = 7
 NUMBERS = 2  # an instruction's hyperparameters
