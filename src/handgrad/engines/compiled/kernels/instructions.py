@@ -59,7 +59,7 @@ def share() -> Any:
     part of a product of m rows, which is its own rows, from `first` to `last`, or whole panels of columns."""
     from numba import njit
 
-    @njit(**INLINE)
+    @njit(**INNER)
     def part(fields, m, columns, panel, first, last, thread, threads):
         if threads == 1 or not fields[p.SHARED]:
             return first, last, np.int64(0), columns

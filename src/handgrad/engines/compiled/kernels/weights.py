@@ -12,7 +12,7 @@ from handgrad.engines.compiled.kernels import program as p
 from handgrad.engines.compiled.kernels.calls import call
 from handgrad.engines.compiled.kernels.memory import atomics, pointer
 from handgrad.engines.compiled.kernels.optimizers import DECAY
-from handgrad.engines.compiled.kernels.options import INLINE, INNER
+from handgrad.engines.compiled.kernels.options import INNER
 from handgrad.engines.compiled.kernels.vectors import CACHED, LINE, Vectors
 
 
@@ -40,7 +40,7 @@ def weight_gradients(real: Any, kind: Vectors) -> Any:
     unit_block = matrix_unit.BLOCK
     none, most, each = np.int64(0), kind.abreast, panel or 2**62
 
-    @njit(**INLINE)
+    @njit(**INNER)
     def run(kernels, instruction, base, m, thread, threads, pace_at, room):
         fields = integers(instruction)
         a, b, n, k = base[p.WORK] + fields[p.A], base[p.WORK] + fields[p.B], fields[p.N], fields[p.K]
