@@ -7,8 +7,9 @@ import sys
 import numpy as np
 import pytest
 
-from engines.compiled.trainings import OF_THE_UNITS_SIZE, Training
+from engines.compiled.trainings import OF_THE_UNITS_SIZE, SHARED, Training
 from handgrad.engines.compiled import lower
+from handgrad.engines.compiled.kernels import matrix_unit
 from handgrad.engines.compiled.kernels.vectors import available
 from handgrad.layers import (
     GELU,
@@ -59,6 +60,7 @@ TRAININGS = {
     "whole vectors": Training(mlp([32, 64, 16]), sample=(32,), outputs=16, soft=True, rows=24, batch_size=24),
     "long batch": Training(mlp([20, 33, 5]), rows=300, batch_size=260),
     "many products": OF_THE_UNITS_SIZE,
+    "products shared by columns": SHARED,
     "long sums": Training(  # that the matrix unit takes for part of the rows, or of the columns, at a time
         mlp([1200, 130, 5]), sample=(1200,), rows=250, batch_size=200, optimizer=SGD(0.01, 0.9)
     ),
@@ -116,7 +118,9 @@ def test_buffers(name, threads, dtype):
 @pytest.mark.parametrize("threads", [1, 2])
 @pytest.mark.parametrize("name", TRAININGS)
 def test_buffers_of_steps_at_once(name, threads, monkeypatch):
+    """And of weights that the matrix unit turns each time."""
     monkeypatch.setattr(lower, "APART", 0)
+    monkeypatch.setattr(matrix_unit, "HEAVY", 0)
     assert_within(TRAININGS[name].but(threads=threads, dtype=np.float32, clip_norm=None, regularizer=None))
 
 

@@ -1,17 +1,20 @@
 """Threads share a batch: the same bits from run to run, and the same training whatever their number."""
 
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier
 
 import numpy as np
 import pytest
 
-from engines.compiled.trainings import Training, assert_agree, differences
+from engines.compiled.trainings import SHARED, Training, differences
 from handgrad import fit
-from handgrad.engines.compiled.kernels.program import INPUT_GRADIENT, LINEAR, OP, SHARED, WAIT
+from handgrad.engines.compiled import engine as engine_module
+from handgrad.engines.compiled.kernels.program import ADD, INPUT_GRADIENT, LINEAR, OP, WAIT
+from handgrad.engines.compiled.kernels.program import SHARED as SHARE
 from handgrad.engines.compiled.kernels.vectors import available
-from handgrad.layers import GELU, L2, Dropout, LayerNorm, Linear, ReLU, SquaredError, SwiGLU, Tanh
+from handgrad.layers import GELU, L2, Dropout, LayerNorm, Linear, Parameters, SquaredError, SwiGLU
 from handgrad.models import Residual, Sequential, mlp
 from handgrad.optim import SGD, AdamW
 from handgrad.training.data import Rows
@@ -111,31 +114,40 @@ def test_two_trainings_at_once_give_the_bits_of_one_after_the_other(eager_switch
             assert results == [expected] * len(results)
 
 
-# Products that threads share by columns where there is a matrix unit, of whole panels or not, after each other or after
-# what goes by rows: the last batch is so short that some threads have no rows.
-WIDE_LAYERS = [Linear(60, 170), Tanh(), Linear(170, 190, layout="out_in"), LayerNorm(190), Linear(190, 150), ReLU()]
-BY_COLUMNS = Training(
-    Sequential([*WIDE_LAYERS, Dropout(0.2), Linear(150, 200), Linear(200, 5)]),
-    (60,),
-    optimizer=SGD(0.01, 0.9),
-    rows=262,
-    batch_size=130,
-    dtype=np.float32,
-)
-
-
 @pytest.mark.skipif("amx" not in available(), reason="this processor has no AMX")
 @pytest.mark.parametrize("threads", [2, 3])
 def test_products_shared_by_columns(threads, eager_switching):
-    training = BY_COLUMNS.but(threads=threads)
-    code = training.compiled().program.code
-    shared, waits = code[:, SHARED] > 0, code[:, WAIT] > 0
-    assert set(code[shared, OP]) == {LINEAR, INPUT_GRADIENT}
-    assert sum(shared) >= 3
-    by_rows = slice(1, training.compiled().program.split)
-    assert np.array_equal(waits[by_rows], (shared | np.roll(shared, 1))[by_rows])
-    assert_agree(training)
+    training = SHARED.but(threads=threads, dtype=np.float32)
+    program = training.compiled().program
+    shared, waits = program.code[:, SHARE] > 0, program.code[:, WAIT] > 0
+    assert set(program.code[shared, OP]) == {LINEAR, INPUT_GRADIENT}
+    assert program.code[shared, ADD].sum() > 0
+    first = slice(1, program.split)
+    assert np.array_equal(waits[first], (shared | np.roll(shared, 1))[first])
+    assert max(differences(SHARED.run(SHARED.eager()), training.run(training.compiled()))) < 1e-4
     assert len({bits(training) for _ in range(4)}) == 1
+
+
+@pytest.mark.parametrize("threads", [2, 3])
+@pytest.mark.parametrize("training", [TRAINING, SHARED.but(dtype=np.float32)], ids=["by rows", "shared"])
+def test_an_interrupt_before_the_first_thread_has_come(training, threads, monkeypatch):
+    """The others, which wait for it, go home and leave the parameters as they are."""
+    training, run = training.but(threads=threads, epochs=1), engine_module.in_thread
+    engine = training.compiled()
+    before = training.run(engine)[1].flat.copy()
+
+    def interrupted(kernel, arguments, kept, thread):
+        if thread == 0:
+            time.sleep(0.1)  # so long that the others are there and wait
+            raise KeyboardInterrupt
+        run(kernel, arguments, kept, thread)
+
+    monkeypatch.setattr(engine_module, "in_thread", interrupted)
+    steps = engine.steps
+    with pytest.raises(KeyboardInterrupt):
+        training.run(engine)
+    assert engine.steps == steps
+    assert np.array_equal(Parameters(engine._specs, engine.packing.unpack(engine._params)).flat, before)
 
 
 def test_fits_at_once_of_one_model(eager_switching):

@@ -14,8 +14,10 @@ from handgrad.layers import (
     L2,
     BinaryCrossEntropy,
     CrossEntropy,
+    Dropout,
     Hinge,
     Layer,
+    LayerNorm,
     Linear,
     Loss,
     Parameters,
@@ -24,7 +26,7 @@ from handgrad.layers import (
     SwiGLU,
     Tanh,
 )
-from handgrad.models import Sequential
+from handgrad.models import Residual, Sequential
 from handgrad.optim import SGD, Adam, Optimizer
 from handgrad.training.data import DROPOUT, SHUFFLE, Rows, stream, weighed
 
@@ -113,6 +115,25 @@ OF_THE_UNITS_SIZE = Training(
     rows=243,
     batch_size=136,
     optimizer=SGD(0.1, 0.9),
+)
+
+
+# Products that threads share by columns where there is a matrix unit, of whole panels or not: after what goes by rows
+# and before it, with a gradient that others are added to, with a weight that two of them have, and for the scores.
+TWICE = Residual(Sequential([Linear(170, 190), ReLU(), Linear(190, 170, layout="out_in")]))
+SHARED = Training(
+    Sequential(
+        [
+            *(Linear(60, 170), Tanh(), TWICE, LayerNorm(170), Dropout(0.2), Linear(170, 190), SwiGLU(190, 180)),
+            *(Linear(180, 170), TWICE, Linear(170, 210)),
+        ]
+    ),
+    sample=(60,),
+    outputs=210,
+    optimizer=SGD(1e-4, 0.9),
+    rows=302,
+    batch_size=150,
+    epochs=4,
 )
 
 

@@ -301,7 +301,7 @@ class CompiledEngine:
         self._sync[:] = 0
         pace = self._pace(len(history))
         ours = (self._constants, history, self._shares, self._state)
-        run = (*self._program_arrays, shape, base, index, pace, *ours, self._sync.ctypes.data)
+        run = (*self._program_arrays, shape, base, index, pace, *ours)
         try:
             self._call(partial(in_thread, self._kernel, run, (*read, *self._kept())))
         finally:

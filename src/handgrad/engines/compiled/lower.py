@@ -54,7 +54,7 @@ class Lowering:
         self.wanted = {0: False}  # whether a value's gradient is: whether there are parameters before it
 
     def emit(self, op: int, numbers: Any = (), **fields: Any) -> None:
-        """Add an instruction that works by rows. fields: by their names in `program`, in lower case."""
+        """Add an instruction, other than a weight's gradient. fields: by their names in `program`, in lower case."""
         self.rows.append(self._instruction(op, numbers, fields))
 
     def _instruction(self, op: int, numbers: tuple[float, ...], fields: dict[str, int]) -> Instruction:

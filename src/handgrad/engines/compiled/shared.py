@@ -103,7 +103,7 @@ class SharedEngine(CompiledEngine):
         self._state[:] = 0
         self._sync[:] = 0
         ours = (self._constants, seen, self._shares, self._state)
-        run = (*self._program_arrays, self._shape, self._base, index, pace, *ours, self._sync.ctypes.data)
+        run = (*self._program_arrays, self._shape, self._base, index, pace, *ours)
         self._call(partial(in_thread, self._kernel, run, (*keep, *self._buffers, *self._kept())))
         return int(self._state[STATUS])
 

@@ -254,8 +254,8 @@ def backward(real: Any, kind: Vectors) -> Any:
     """As `forward`, for the loss and all that follows it; returns the sum of w_i L_i over the rows.
 
     (kernels, code, numbers, begin, end, base, index, m, first, last, sums, thread, threads, pace, room). sums: the
-    thread's own, by address. pace: of the optimizer's step, by address, where weights may take it at once, or 0. What
-    works by columns does so over all rows, of which all threads must have been seen to (see `weights`).
+    thread's own, by address. pace: of the optimizer's step, by address, where weights may take it at once, or 0. The
+    weights' gradients are over all rows, of which all threads must have been seen to (see `weights`).
     """
     from numba import njit
 

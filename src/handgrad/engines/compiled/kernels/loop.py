@@ -25,6 +25,7 @@ from handgrad.engines.compiled.kernels.program import (
     PIECE_N,
     ROOM,
     SUMS_AT,
+    SYNC,
 )
 from handgrad.engines.compiled.kernels.vectors import LINE, Vectors
 
@@ -119,7 +120,6 @@ def _train(real: Any, kind: Vectors) -> Any:
         history,
         shares,
         state,
-        sync,
         thread,
     ):
         wide()
@@ -130,7 +130,7 @@ def _train(real: Any, kind: Vectors) -> Any:
         with_norm = single and clip == 0 and strength == 0
         at_once = with_norm and part_of_step == WHOLE and shape[STEPPED] > 0
         code_at, numbers_at, base_at = code.ctypes.data, numbers.ctypes.data, base.ctypes.data
-        own_sums, room = base[SUMS_AT] + thread * sums * size, base[ROOM] + thread * shape[ROOM_BYTES]
+        sync, own_sums, room = base[SYNC], base[SUMS_AT] + thread * sums * size, base[ROOM] + thread * shape[ROOM_BYTES]
         for s in range(len(pace)):
             if part_of_step != FROM_GRADIENT:
                 m = min(batch, len(order) - s * batch)
@@ -254,20 +254,19 @@ def _train(real: Any, kind: Vectors) -> Any:
         history,
         shares,
         state,
-        sync,
         thread,
     ):
         """A step for each row of `pace`, over `order`, in this thread. Returns when all are done, or one went wrong.
 
         order: the samples' rows, batch after batch. history: (steps, 2), the loss and the gradient's norm of each.
-        shares: (threads, 8), a thread's part of what all must know. sync: for the barrier, its address.
+        shares: (threads, 8), a thread's part of what all must know.
         """
         before = flush(-1)
         if amx:
             take_unit()
         run(
             *(kernels, code, numbers, pieces, reduced, shape, base, order, pace, constants, history),
-            *(shares, state, sync, thread),
+            *(shares, state, thread),
         )
         if amx:
             leave_unit()
@@ -282,9 +281,8 @@ def train_kernel(real: Any, kind: Vectors) -> Any:
 
     integers, table = types.Array(types.int64, 1, "C"), types.Array(types.int64, 2, "C")
     floats, grid = types.Array(types.float64, 1, "C"), types.Array(types.float64, 2, "C")
-    address = types.int64
     signature = types.void(
         *(types.int64, table, grid, table, table, integers, integers, integers, grid, floats, grid, grid, integers),
-        *(address, address),
+        types.int64,
     )
     return compiled(f"train_{np.dtype(real).name}_{kind.name}", lambda: _train(real, kind), signature)

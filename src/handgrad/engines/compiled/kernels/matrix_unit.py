@@ -211,8 +211,8 @@ def shared(length: int, columns: int, m: int, threads: int) -> bool:
 
 
 def turns(k: int, n: int, m: int) -> bool:
-    """Whether the gradient by a linear map's input, m rows of it by one thread, is for the unit, however short the last
-    batch is, which turns the weight (k, n) itself: a large one, whose transpose costs more to keep than to make."""
+    """Whether the unit takes the gradient by a linear map's input, m rows of it by one thread, however short the last
+    batch is, and turns the weight (k, n) itself: a large one, whose transpose costs more to keep than to make."""
     return k * n * 4 >= HEAVY and pays(min(m, rows_at_once(bytes_of(n))), k, n)
 
 

@@ -179,7 +179,10 @@ SYNC_BYTES = 192
 
 @cache
 def barrier() -> Any:
-    """An njit function (sync, threads) -> True when all threads have come; False when the run was aborted."""
+    """An njit function (sync, threads) -> True when all threads have come; False when the run was aborted, then always.
+
+    A thread that gives up stays counted: should it come again, it must not make up for one that never will.
+    """
     from numba import njit
 
     a = atomics()
@@ -189,6 +192,8 @@ def barrier() -> Any:
     def wait(sync, threads):
         if threads == 1:
             return True
+        if read(sync + ABORT) != 0:
+            return False
         current = read(sync + ROUND)
         if add(sync + ARRIVED, 1) == threads - 1:
             add(sync + ARRIVED, -threads)

@@ -55,8 +55,8 @@ NUMBERS = 2  # an instruction's hyperparameters
 class Program:
     """Instructions, and what they need.
 
-    code, numbers: (instructions, FIELDS) and (instructions, NUMBERS). split: how many instructions work by rows, before
-    those by columns that need the rows of all threads.
+    code, numbers: (instructions, FIELDS) and (instructions, NUMBERS). split: how many instructions come before the
+    weights' gradients, which need the rows of all threads.
     pieces: what the optimizer goes over, (place, k, n, place of the transpose or -1, decays, whether the instruction of
     its gradient may take its step, and the number of its first block then), a vector having k = 1.
     stepped: how many blocks may take their step with their gradient. claims: instructions whose blocks any thread may
