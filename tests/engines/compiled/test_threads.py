@@ -8,11 +8,10 @@ from threading import Barrier
 import numpy as np
 import pytest
 
-from engines.compiled.trainings import SHARED, Training, differences
+from engines.compiled.trainings import COLUMNWISE, Training, differences
 from handgrad import fit
 from handgrad.engines.compiled import engine as engine_module
-from handgrad.engines.compiled.kernels.program import ADD, INPUT_GRADIENT, LINEAR, OP, WAIT
-from handgrad.engines.compiled.kernels.program import SHARED as SHARE
+from handgrad.engines.compiled.kernels import program as p
 from handgrad.engines.compiled.kernels.vectors import available
 from handgrad.layers import GELU, L2, Dropout, LayerNorm, Linear, Parameters, SquaredError, SwiGLU
 from handgrad.models import Residual, Sequential, mlp
@@ -117,19 +116,19 @@ def test_two_trainings_at_once_give_the_bits_of_one_after_the_other(eager_switch
 @pytest.mark.skipif("amx" not in available(), reason="this processor has no AMX")
 @pytest.mark.parametrize("threads", [2, 3])
 def test_products_shared_by_columns(threads, eager_switching):
-    training = SHARED.but(threads=threads, dtype=np.float32)
+    training = COLUMNWISE.but(threads=threads, dtype=np.float32)
     program = training.compiled().program
-    shared, waits = program.code[:, SHARE] > 0, program.code[:, WAIT] > 0
-    assert set(program.code[shared, OP]) == {LINEAR, INPUT_GRADIENT}
-    assert program.code[shared, ADD].sum() > 0
+    shared, waits = program.code[:, p.COLUMNWISE] > 0, program.code[:, p.WAIT] > 0
+    assert set(program.code[shared, p.OP]) == {p.LINEAR, p.INPUT_GRADIENT}
+    assert program.code[shared, p.ADD].sum() > 0
     first = slice(1, program.split)
     assert np.array_equal(waits[first], (shared | np.roll(shared, 1))[first])
-    assert max(differences(SHARED.run(SHARED.eager()), training.run(training.compiled()))) < 1e-4
+    assert max(differences(COLUMNWISE.run(COLUMNWISE.eager()), training.run(training.compiled()))) < 1e-4
     assert len({bits(training) for _ in range(4)}) == 1
 
 
 @pytest.mark.parametrize("threads", [2, 3])
-@pytest.mark.parametrize("training", [TRAINING, SHARED.but(dtype=np.float32)], ids=["by rows", "shared"])
+@pytest.mark.parametrize("training", [TRAINING, COLUMNWISE.but(dtype=np.float32)], ids=["by rows", "shared"])
 def test_an_interrupt_before_the_first_thread_has_come(training, threads, monkeypatch):
     """The others, which wait for it, go home and leave the parameters as they are."""
     training, run = training.but(threads=threads, epochs=1), engine_module.in_thread

@@ -121,7 +121,7 @@ OF_THE_UNITS_SIZE = Training(
 # Products that threads share by columns where there is a matrix unit, of whole panels or not: after what goes by rows
 # and before it, with a gradient that others are added to, with a weight that two of them have, and for the scores.
 TWICE = Residual(Sequential([Linear(170, 190), ReLU(), Linear(190, 170, layout="out_in")]))
-SHARED = Training(
+COLUMNWISE = Training(
     Sequential(
         [
             *(Linear(60, 170), Tanh(), TWICE, LayerNorm(170), Dropout(0.2), Linear(170, 190), SwiGLU(190, 180)),

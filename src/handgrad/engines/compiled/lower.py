@@ -12,7 +12,7 @@ import numpy as np
 from handgrad.engines.compiled.graph import Graph, Step
 from handgrad.engines.compiled.kernels import program as p
 from handgrad.engines.compiled.kernels.elementwise import IDENTITY, RELU
-from handgrad.engines.compiled.kernels.matrix_unit import room_of, shared, turns
+from handgrad.engines.compiled.kernels.matrix_unit import columnwise, room_of, turns
 from handgrad.engines.compiled.kernels.program import Program
 from handgrad.engines.compiled.kernels.tiles import LOCAL, MASK, STORE, SUMS
 from handgrad.engines.compiled.kernels.vectors import LINE
@@ -99,7 +99,7 @@ class Lowering:
                     pass  # with the gate
                 case "linear":
                     fields = self._weight(step)
-                    fields["shared"] = int(self._shared(fields["k"], n))
+                    fields["columnwise"] = int(self._columnwise(fields["k"], n))
                     if step.code not in (IDENTITY, RELU):
                         fields["d"] = self.local[step.out] = self.matrix(n)
                     self.emit(p.LINEAR, step.numbers, a=inputs[0], c=out, n=n, mode=step.code, **fields)
@@ -132,9 +132,9 @@ class Lowering:
         k = self.graph.widths[step.inputs[0]]
         return {"weight": self.place(step.weight), "bias": self.place(step.bias), "k": k}
 
-    def _shared(self, length: int, columns: int) -> bool:
-        """Whether threads take columns of a product with a weight, not rows: see `matrix_unit.shared`."""
-        return self.layout.kind.amx and shared(length, columns, self.batch, self.threads)
+    def _columnwise(self, length: int, columns: int) -> bool:
+        """Whether threads take columns of a product with a weight, not rows: see `matrix_unit.columnwise`."""
+        return self.layout.kind.amx and columnwise(length, columns, self.batch, self.threads)
 
     def backward(self, loss: int, number: float) -> None:
         """The loss, and the instructions from its gradient to all parameters'."""
@@ -244,14 +244,14 @@ class Lowering:
                 self.finished.add(x)
             parts = maker.kind == "gate" and whole
             dx, add = self._target(x, min(k, self.layout.panel * self.layout.kind.abreast) if parts else 0)
-            share = not parts and self._shared(n, k)
-            rows = self.batch if share else max(1, self.batch // self.threads)
+            by_columns = not parts and self._columnwise(n, k)
+            rows = self.batch if by_columns else max(1, self.batch // self.threads)
             by_unit = self.layout.kind.amx and turns(k, n, rows)
             if not by_unit and step.weight not in self.transposed:
                 self.transposed[step.weight] = self.transposed_size
                 self.transposed_size += k * n
             weight = self.place(step.weight) if by_unit else self.transposed[step.weight]
-            fields = {"n": n, "k": k, "weight": weight, "by_unit": int(by_unit), "shared": int(share)}
+            fields = {"n": n, "k": k, "weight": weight, "by_unit": int(by_unit), "columnwise": int(by_columns)}
             fields |= {"mode": mode, "d": saved, "sums": sums, "add": add}
             if parts:
                 op = p.GATED_GRADIENT
@@ -271,7 +271,7 @@ class Lowering:
         for place_of, made in reversed(self.columns):
             order.insert(place_of if threads == 1 else len(self.rows), made)
         for before, made in pairwise(self.rows):
-            made[p.WAIT] = int(before.get(p.SHARED, 0) or made.get(p.SHARED, 0))
+            made[p.WAIT] = int(before.get(p.COLUMNWISE, 0) or made.get(p.COLUMNWISE, 0))
         uses: dict[int, list[int]] = {}
         for i, made in enumerate(order):
             for f in PLACES:

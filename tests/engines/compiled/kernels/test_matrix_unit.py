@@ -17,11 +17,11 @@ from handgrad.engines.compiled.kernels.matrix_unit import (
     LONGEST,
     WIDE,
     bytes_of,
+    columnwise,
     panels_at_once,
     pays,
     room_of,
     rows_at_once,
-    shared,
     turns,
     unit,
 )
@@ -136,17 +136,8 @@ def test_by_rows(rows, before, k, w, turned, mode, add, wanted, seed):
     room, place = room_for(BLOCK + (padded(rows) + WIDE) * bytes_of(k))
 
     skip = before * WIDE * 4
-    places = (
-        a.ctypes.data + skip,
-        m * WIDE * 4,
-        k,
-        parts.ctypes.data,
-        len(whole),
-        first,
-        w,
-        c.ctypes.data + skip,
-        rows,
-    )
+    left, right = (a.ctypes.data + skip, m * WIDE * 4, k), (parts.ctypes.data, len(whole), first)
+    places = (*left, *right, w, c.ctypes.data + skip, rows)
     more = (start.ctypes.data, int(add), saved.ctypes.data + skip, sums.ctypes.data, mode)
     soon = (parts.ctypes.data, len(whole) * 4 * WIDE) if wanted else (0, 0)
     callers()[0](table(), *places, *more, place, *soon)
@@ -304,11 +295,11 @@ def test_room_is_enough_for_short_batches_too(k, n, m, less, threads):
 
 
 def test_columns_are_shared_where_the_weight_is_more_to_split_than_the_rows():
-    assert shared(784, 256, 128, 2)
-    assert not shared(784, 256, 128, 1)
-    assert not shared(784, 256, 256, 2)
-    assert not shared(784, 256, 128, 5)  # each would have too few columns
-    assert not shared(16, 256, 128, 2)
+    assert columnwise(784, 256, 128, 2)
+    assert not columnwise(784, 256, 128, 1)
+    assert not columnwise(784, 256, 256, 2)
+    assert not columnwise(784, 256, 128, 5)  # each would have too few columns
+    assert not columnwise(16, 256, 128, 2)
 
 
 def test_small_weights_are_not_turned_each_time():

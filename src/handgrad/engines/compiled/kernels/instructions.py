@@ -54,14 +54,14 @@ def abreast(kind: Vectors) -> Any:
 
 
 @cache
-def share() -> Any:
+def parts() -> Any:
     """An njit function (fields, m, columns, panel, first, last, thread, threads) -> (row, end, column, end): a thread's
     part of a product of m rows, which is its own rows, from `first` to `last`, or whole panels of columns."""
     from numba import njit
 
     @njit(**INNER)
     def part(fields, m, columns, panel, first, last, thread, threads):
-        if threads == 1 or not fields[p.SHARED]:
+        if threads == 1 or not fields[p.COLUMNWISE]:
             return first, last, np.int64(0), columns
         panels = (columns + panel - 1) // panel
         begin, end = panels * thread // threads * panel, panels * (thread + 1) // threads * panel
@@ -144,7 +144,7 @@ def forward(real: Any, kind: Vectors) -> Any:
     e, prefetch_line = elementwise(real), prefetch()
     join_gate, copy, drop = e.join_gate, e.copy, e.drop
     activate, keep = call(calls.ACTIVATE), call(calls.KEEP)
-    columns, products, part_of, wait = abreast(kind), row_products(real, kind), share(), barrier()
+    columns, products, part_of, wait = abreast(kind), row_products(real, kind), parts(), barrier()
     by_unit, at_once, begin_rows, multiply = products.by_unit, products.at_once, products.begin, products.multiply
     softmax, normalize = call(calls.SOFTMAX), call(calls.NORMALIZE)
 
@@ -264,7 +264,7 @@ def backward(real: Any, kind: Vectors) -> Any:
     loss, weight_gradient, products = call(calls.LOSS), weight_gradients(real, kind), row_products(real, kind)
     by_unit, at_once, begin_rows, multiply = products.by_unit, products.at_once, products.begin, products.multiply
     softmax_back, normalize_back = call(calls.SOFTMAX_BACK), call(calls.NORMALIZE_BACK)
-    e, columns, part_of, wait = elementwise(real), abreast(kind), share(), barrier()
+    e, columns, part_of, wait = elementwise(real), abreast(kind), parts(), barrier()
     copy, times, part_gate = e.copy, e.times, e.part_gate
     where_positive, column_sums = e.where_positive, e.column_sums
 

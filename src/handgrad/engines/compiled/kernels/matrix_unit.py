@@ -203,7 +203,7 @@ def panels_at_once(column: int, down: int, threads: int) -> int:
     return min(down, max(1, KEPT // (WIDE * column)), max(FEWEST, (down + threads - 1) // threads))
 
 
-def shared(length: int, columns: int, m: int, threads: int) -> bool:
+def columnwise(length: int, columns: int, m: int, threads: int) -> bool:
     """Whether threads had better take columns of a product each, over all of m rows, than rows of it: each splits its
     part of the weight then, and all of the rows, where it would split all of the weight and its part of the rows."""
     rows = min(m, rows_at_once(bytes_of(length)))
@@ -297,17 +297,17 @@ def matrix_unit() -> SimpleNamespace:
             left_turned(source + i * m * 4, m, room + BLOCK + i * bytes_of_sum(m), room)
 
     @njit(**INNER)
-    def beside(k, m, room):
+    def right_place(k, m, room):
         """Where a right operand lies in the room, behind a left one of m rows, both with sums of k numbers."""
         return room + BLOCK + (m + WIDE - 1) // WIDE * WIDE * bytes_of_sum(k)
 
     def lay(source, k, row, width, m, room):
         """A right operand into the room: k rows of `width` numbers, at most a panel, `row` bytes apart."""
-        right(source, k, row, width, beside(k, m, room))
+        right(source, k, row, width, right_place(k, m, room))
 
     def lay_turned(weight, k, first, width, n, m, room):
         """A right operand into the room: the transpose of `width` rows, at most WIDE, from `first` on, of (k, n)."""
-        right_turned(weight, k, first, width, n, beside(n, m, room), room)
+        right_turned(weight, k, first, width, n, right_place(n, m, room), room)
 
     def tiles(room, k, m, width, C, row, start, add, saved, sums, mode, ahead, far, other, to_write):
         """C[m, width] = start + A B, as `by_rows`, a panel at most; A and B: what lies in the room. row: bytes of C's.
@@ -317,7 +317,7 @@ def matrix_unit() -> SimpleNamespace:
         to the next's, or 0 where they follow one another.
         """
         deep, high = (k + DEEP - 1) // DEEP, (m + WIDE - 1) // WIDE
-        a, b = room + BLOCK, beside(k, m, room)
+        a, b = room + BLOCK, right_place(k, m, room)
         lines = WIDE * PANEL_ROW // LINE // (deep if to_write else high) if ahead != 0 else 0
         for i in range(0, m, WIDE):
             here, second, distance = ahead + i // WIDE * deep * lines * LINE, other, lines * LINE

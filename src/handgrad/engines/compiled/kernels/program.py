@@ -41,10 +41,10 @@ WORK, PARAMS, GRADIENT, TRANSPOSED, SUMS_AT, ZEROS, INPUTS, TARGETS, WEIGHTS, KE
 PIECES, CONSTANTS, SPEEDS, SQUARES, BLOCKS, CLAIMS, ROOM, SYNC = range(10, 18)
 PIECES_COUNT, OPTIMIZER, ELSEWHERE, BEFORE = range(18, 22)
 
-# SHARED: each of several threads takes columns of the result, over all rows, not rows of it. WAIT: until all threads
-# have come as far, as the instruction or the one before it is shared.
+# COLUMNWISE: each of several threads takes columns of the result, over all rows, not rows of it. WAIT: until all
+# threads have come as far, as the instruction or the one before it is columnwise.
 OP, A, B, C, D, N, K, WEIGHT, BIAS, SUMS, MODE, ADD, DRAW, GATE_WEIGHT, GATE_BIAS, PIECE, CLAIM = range(17)
-BY_UNIT, SHARED, WAIT = range(17, 20)
+BY_UNIT, COLUMNWISE, WAIT = range(17, 20)
 FIELDS = 20
 PIECE_AT, PIECE_K, PIECE_N, TURNED, DECAYS, AT_ONCE, FIRST_BLOCK = range(7)  # the columns of `pieces`
 PIECE_COLUMNS = 7
