@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
@@ -174,6 +174,7 @@ values = st.recursive(
 names = ("options", "started", "task", "rows", "model", "test", "seconds", "recipe", "columns", "versions", "print")
 
 
+@example({"task": float("nan"), "rows": [float("nan")]}, True, [])
 @given(config=st.dictionaries(st.sampled_from(names), values), model=st.booleans(), rows=st.lists(values, max_size=3))
 def test_any_config_is_read(tmp_path_factory, config, model, rows):
     from handgrad.cli.runs.compare import _table, curves_of, differences, results

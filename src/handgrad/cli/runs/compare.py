@@ -165,7 +165,7 @@ def _differs(name: str, each: Mapping[str, Any], said: Sequence[Mapping[str, Any
     """Whether a run has another value than the first; one that an older run does not have is one that is not given."""
     values = [of.get(name) for of in (each, said[0])]
     first, second = (None if value is False or value == [] else value for value in values)
-    return first != second
+    return first != second and repr(first) != repr(second)  # NaN is another than itself, and is written alike
 
 
 def _models(run: Run) -> dict[str, dict[str, Any]]:
