@@ -13,11 +13,13 @@ from typing import Any
 import numpy as np
 
 from handgrad.engines.compiled.kernels.functions import functions
+from handgrad.engines.compiled.kernels.lanes import lanes
 from handgrad.engines.compiled.kernels.memory import pointer, prefetch, wide
 from handgrad.engines.compiled.kernels.options import INLINE
 from handgrad.engines.compiled.kernels.vectors import LINE, SOON, Vectors
 
 HINGE, CROSS_ENTROPY, SOFT_CROSS_ENTROPY, BINARY_CROSS_ENTROPY, SQUARED_ERROR, HUBER, POISSON, QUANTILE = range(8)
+FAR = 16  # labels, anywhere in memory, that are asked for ahead: what is done with one takes less time than it comes in
 LARGE = 1e200  # of a product of sums of exponentials, which as many classes as there can be do not overflow
 
 
@@ -27,7 +29,8 @@ def losses(real: Any, kind: Vectors) -> Callable[..., float]:
     from numba import njit
 
     at, labels_at = pointer(real), pointer(np.int64)
-    f, panel, wide_vectors = functions(real), kind.panel(real), wide()
+    f, panel, width, wide_vectors = functions(real), kind.panel(real), kind.lanes(real), wide()
+    largest_of, times_less = lanes(real, kind).largest, lanes(real, kind).times_less
     size, prefetch_line = np.dtype(real).itemsize, prefetch()
     exp, sigmoid, log, log1p_exp_neg = f.exp, f.sigmoid, f.log, f.log1p_exp_neg
     zero, half, one, two = real(0), real(0.5), real(1), real(2)
@@ -67,16 +70,16 @@ def losses(real: Any, kind: Vectors) -> Callable[..., float]:
         return total
 
     @njit(**INLINE)
-    def entropy(s, d, i, n, stride, distance, y, t, label, smoothing):
+    def entropy(s_at, s, d, i, n, stride, distance, y, t, label, smoothing):
         """Cross-entropy with the row y[t:] where label is -1, with the label otherwise, smoothed.
 
         Returns (S, w, t) of which it is ln(S) w - t, S being the sum of exp(s - the largest).
         """
         largest = s[i * stride]
         for q in range(0, n, stride):
-            r = i * stride + q // stride * distance
-            for j in range(min(stride, n - q)):
-                largest = max(largest, s[r + j])
+            r, w = i * stride + q // stride * distance, min(stride, n - q)
+            for j in range(0, w, width or w):
+                largest = largest_of(s_at + (r + j) * size, min(width or w, w - j), largest)
         total, target, mass = zero, zero, one
         keep, share = one - smoothing, smoothing / real(n)
         for q in range(0, n, stride):
@@ -107,7 +110,7 @@ def losses(real: Any, kind: Vectors) -> Callable[..., float]:
         return total, mass, target
 
     @njit(**INLINE)
-    def entropy_gradient(d, i, n, stride, distance, y, t, label, smoothing, factor, pull):
+    def entropy_gradient(d_at, d, i, n, stride, distance, y, t, label, smoothing, factor, pull):
         """d, which holds exp(s - the largest), becomes factor (p sum(q) - q), pull being factor sum(q) / S."""
         keep, share = one - smoothing, smoothing / real(n)
         for q in range(0, n, stride):
@@ -117,8 +120,8 @@ def losses(real: Any, kind: Vectors) -> Callable[..., float]:
                 for j in range(w):
                     d[r + j] = d[r + j] * pull - factor * (keep * y[t + q + j] + share)
             else:
-                for j in range(panel or w):
-                    d[r + j] = d[r + j] * pull - factor * share
+                for j in range(0, w, width or w):
+                    times_less(d_at + (r + j) * size, w, pull, factor * share)
         if label >= 0:
             d[label // stride * distance + i * stride + label % stride] -= factor * keep
 
@@ -149,17 +152,19 @@ def losses(real: Any, kind: Vectors) -> Callable[..., float]:
         a, rest = real(a), real(1 - a)
         total = 0.0
         each = one / real(whole)
-        together = code == CROSS_ENTROPY and weight_at == 0
+        together, by_label = code == CROSS_ENTROPY and weight_at == 0, code in (CROSS_ENTROPY, HINGE)
         product, logs, mass = 1.0, 0.0, one
         for i in range(first, end):
             row = index[i]
+            if by_label and i + FAR < end:
+                prefetch_line(y_at + index[i + FAR] * 8)
             weight = weights[row] if weight_at else one
             factor = weight * each
             if code == HINGE:
                 value = hinge(s, d, i, n, stride, distance, labels[row], a, factor)
             elif code in (CROSS_ENTROPY, SOFT_CROSS_ENTROPY):
                 label = labels[row] if code == CROSS_ENTROPY else np.int64(-1)
-                sum_of_exp, mass, target = entropy(s, d, i, n, stride, distance, y, row * n, label, a)
+                sum_of_exp, mass, target = entropy(s_at, s, d, i, n, stride, distance, y, row * n, label, a)
                 pulls[i] = factor * mass / sum_of_exp
                 if together:  # the sum of their logarithms is that of their product; each is from 1 to n
                     product *= sum_of_exp
@@ -186,7 +191,7 @@ def losses(real: Any, kind: Vectors) -> Callable[..., float]:
                 row = index[i]
                 label = labels[row] if code == CROSS_ENTROPY else np.int64(-1)
                 factor = (weights[row] if weight_at else one) * each
-                entropy_gradient(d, i, n, stride, distance, y, row * n, label, a, factor, pulls[i])
+                entropy_gradient(d_at, d, i, n, stride, distance, y, row * n, label, a, factor, pulls[i])
         if together:
             total += (logs + math.log(product)) * mass
         return total

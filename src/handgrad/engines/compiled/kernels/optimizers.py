@@ -138,6 +138,10 @@ def optimizers(real: Any, kind: Vectors) -> SimpleNamespace:
     def transpose(w_at, rows, w, target_at, width):
         """target[j, i] = w[i, j], for rows of w numbers and of `width`."""
         source, target = at(w_at), at(target_at)
+        if w == 1:
+            for i in range(rows):
+                target[i] = source[i]
+            return
         whole_rows, whole_w = 0, 0
         if lanes:
             whole_rows, whole_w = rows // lanes * lanes, w // lanes * lanes

@@ -9,8 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from handgrad.engines.compiled.kernels.lanes import lanes as lanes_of
+from handgrad.engines.compiled.kernels.memory import pointer
 from handgrad.engines.compiled.kernels.options import INLINE
-from handgrad.engines.compiled.kernels.tiles import UNROLL, column_tile, row_tile
+from handgrad.engines.compiled.kernels.tiles import STORE, UNROLL, column_tile, row_tile
 from handgrad.engines.compiled.kernels.vectors import LINE, Vectors
 
 ONE = (0, 0, 0, LINE)  # a line at a time that a tile asks for ahead (see `row_tile`)
@@ -28,6 +30,7 @@ def products(real: Any, kind: Vectors) -> SimpleNamespace:
 
     size, panel, lanes = np.dtype(real).itemsize, kind.panel(real), kind.lanes(real)
     row, chunk, pairs = panel * size, CHUNK // (panel * size), kind.abreast == 2
+    at, dot = pointer(real), lanes_of(real, kind).dot
 
     def strip(tile: Callable[..., Any], a_row: int, shape: tuple[int, int, int], one: Any) -> Callable[..., int]:
         """Rows of C: tall tiles, then short ones, then single rows, unless there are no tiles for them: the rows done.
@@ -77,6 +80,11 @@ def products(real: Any, kind: Vectors) -> SimpleNamespace:
     def by_rows(A, a_panel, k, B, w, C, m, start, add, saved, sums, mode):
         """C[m, w] = start + A[m, k] B[k, w], B a panel of a weight, or two; panels of C are as far apart as of A."""
         b_row, b_next, c_next, ahead, done, j = min(w, panel) * size, k * row, a_panel, B + k * w * size, 0, 0
+        if w == 1 and mode == STORE and not add:  # numbers of a column lie one after the other: so vectors take them
+            bias = at(start)[0]
+            for i in range(m):
+                at(C + i * row)[0] = bias + dot(A + i * row, a_panel, B, k)
+            return
         if pairs and w == 2 * panel:
             done = rows_pair(
                 A, a_panel, k, B, b_row, b_next, ahead, C, row, c_next, m, start, add, saved, sums, w, mode, ONE, done
