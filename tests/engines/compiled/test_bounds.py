@@ -7,7 +7,7 @@ import sys
 import numpy as np
 import pytest
 
-from engines.compiled.trainings import COLUMNWISE, OF_THE_UNITS_SIZE, Training
+from engines.compiled.trainings import COLUMNWISE, OF_THE_UNITS_SIZE, TERMWISE, Training
 from handgrad.engines.compiled import lower
 from handgrad.engines.compiled.kernels import matrix_unit
 from handgrad.engines.compiled.kernels.vectors import available
@@ -61,6 +61,7 @@ TRAININGS = {
     "long batch": Training(mlp([20, 33, 5]), rows=300, batch_size=260),
     "many products": OF_THE_UNITS_SIZE,
     "products shared by columns": COLUMNWISE,
+    "sums shared": TERMWISE,
     "long sums": Training(  # that the matrix unit takes for part of the rows, or of the columns, at a time
         mlp([1200, 130, 5]), sample=(1200,), rows=250, batch_size=200, optimizer=SGD(0.01, 0.9)
     ),

@@ -8,12 +8,12 @@ from threading import Barrier
 import numpy as np
 import pytest
 
-from engines.compiled.trainings import COLUMNWISE, Training, differences
+from engines.compiled.trainings import COLUMNWISE, TERMWISE, Training, differences
 from handgrad import fit
 from handgrad.engines.compiled import engine as engine_module
 from handgrad.engines.compiled.kernels import program as p
 from handgrad.engines.compiled.kernels.vectors import available
-from handgrad.layers import GELU, L2, Dropout, LayerNorm, Linear, Parameters, SquaredError, SwiGLU
+from handgrad.layers import GELU, L2, Dropout, LayerNorm, Linear, Parameters, ReLU, SquaredError, SwiGLU, Tanh
 from handgrad.models import Residual, Sequential, mlp
 from handgrad.optim import SGD, AdamW
 from handgrad.training.data import Rows
@@ -21,6 +21,7 @@ from handgrad.training.data import Rows
 BLOCK = Residual(Sequential([LayerNorm(33), Linear(33, 65), GELU(), Linear(65, 33)]))
 MODEL = Sequential([Linear(20, 33), Dropout(0.3), BLOCK, Dropout(0.1), BLOCK, SwiGLU(33, 5)])
 TRAINING = Training(MODEL, optimizer=AdamW(0.01), regularizer=L2(0.01), clip_norm=0.5, weights="random", epochs=4)
+SHARED = [TRAINING, COLUMNWISE.but(dtype=np.float32), TERMWISE.but(dtype=np.float32)]
 COUNTS = pytest.mark.parametrize("threads", [1, 2, 3])
 
 
@@ -127,8 +128,31 @@ def test_products_shared_by_columns(threads, eager_switching):
     assert len({bits(training) for _ in range(4)}) == 1
 
 
+@pytest.mark.skipif("amx" not in available(), reason="this processor has no AMX")
+@pytest.mark.parametrize("activation", [Tanh(), ReLU(), None], ids=str)
+@pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize("threads", [2, 3])
-@pytest.mark.parametrize("training", [TRAINING, COLUMNWISE.but(dtype=np.float32)], ids=["by rows", "shared"])
+def test_sums_of_a_wide_inputs_product_are_shared(activation, bias, threads, eager_switching):
+    layers = [Linear(430, 100, bias), *([activation] if activation else []), Linear(100, 3)]
+    training = TERMWISE.but(model=Sequential(layers), threads=threads, dtype=np.float32)
+    code = training.compiled().program.code
+    assert code[:3, p.OP].tolist() == [p.GATHER, p.PARTIAL_SUMS, p.JOIN_SUMS]
+    assert code[:4, p.WAIT].tolist() == [0, 0, 1, 0]
+    assert max(differences(training.run(training.eager()), training.run(training.compiled()))) < 1e-4
+    assert len({bits(training) for _ in range(4)}) == 1
+
+
+@pytest.mark.skipif("amx" not in available(), reason="this processor has no AMX")
+def test_sums_are_not_shared_where_others_need_the_inputs():
+    twice = Sequential([Residual(Linear(430, 430)), Linear(430, 3)])
+    single = TERMWISE.but(dtype=np.float32)
+    for training in (single, TERMWISE.but(threads=2), single.but(threads=2, model=twice)):
+        code = training.compiled().program.code
+        assert p.PARTIAL_SUMS not in code[:, p.OP]
+
+
+@pytest.mark.parametrize("threads", [2, 3])
+@pytest.mark.parametrize("training", SHARED, ids=["by rows", "by columns", "by terms"])
 def test_an_interrupt_before_the_first_thread_has_come(training, threads, monkeypatch):
     """The others, which wait for it, go home and leave the parameters as they are."""
     training, run = training.but(threads=threads, epochs=1), engine_module.in_thread

@@ -136,6 +136,17 @@ COLUMNWISE = Training(
     epochs=4,
 )
 
+# Inputs so wide that threads share the sums of the first product where there is a matrix unit, of whole panels or not.
+TERMWISE = Training(
+    Sequential([Linear(430, 100), Tanh(), Linear(100, 64, layout="out_in"), ReLU(), Linear(64, 3)]),
+    sample=(430,),
+    outputs=3,
+    rows=302,
+    batch_size=150,
+    optimizer=SGD(0.1, 0.9),
+    epochs=4,
+)
+
 
 def targets(loss: Loss, soft: bool, shape: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
     """Random y that suits the loss."""

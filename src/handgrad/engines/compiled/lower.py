@@ -12,7 +12,7 @@ import numpy as np
 from handgrad.engines.compiled.graph import Graph, Step
 from handgrad.engines.compiled.kernels import program as p
 from handgrad.engines.compiled.kernels.elementwise import IDENTITY, RELU
-from handgrad.engines.compiled.kernels.matrix_unit import columnwise, room_of, turns
+from handgrad.engines.compiled.kernels.matrix_unit import columnwise, room_of, room_of_parts, termwise, turns
 from handgrad.engines.compiled.kernels.program import Program
 from handgrad.engines.compiled.kernels.tiles import LOCAL, MASK, STORE, SUMS
 from handgrad.engines.compiled.kernels.vectors import LINE
@@ -37,6 +37,7 @@ class Lowering:
         self.values: dict[int, int] = {}  # value of the graph -> its matrix
         self.local: dict[int, int] = {}  # value -> the matrix of the local gradient, or what else backward needs
         self.scales: dict[int, int] = {}  # value -> what a layer norm keeps of each row
+        self.parts = -1  # the matrix of all threads' partial sums
         self.places: dict[str, int] = {}
         total = 0
         for name, spec in specs.items():
@@ -89,7 +90,8 @@ class Lowering:
         widths = self.graph.widths
         gated = {x for step in self.graph.steps if step.kind == "gate" for x in step.inputs}
         self.values[0] = self.matrix(widths[0])
-        self.emit(p.GATHER, c=self.values[0], n=widths[0])
+        by_terms = self._by_terms(self.graph.steps[0]) if self.graph.steps else False
+        self.emit(p.GATHER, c=self.values[0], n=widths[0], columnwise=int(by_terms))
         for step in self.graph.steps:
             n = widths[step.out]
             inputs = [self.values[x] for x in step.inputs]
@@ -99,10 +101,15 @@ class Lowering:
                     pass  # with the gate
                 case "linear":
                     fields = self._weight(step)
-                    fields["columnwise"] = int(self._columnwise(fields["k"], n))
+                    op, x, columnwise = p.LINEAR, inputs[0], self._columnwise(fields["k"], n)
+                    if by_terms and step is self.graph.steps[0]:
+                        self.parts = self._memory(self.threads * self.layout.samples(self.batch, n))
+                        self.emit(p.PARTIAL_SUMS, a=x, c=self.parts, n=n, columnwise=1, **fields)
+                        op, x, columnwise = p.JOIN_SUMS, self.parts, False
                     if step.code not in (IDENTITY, RELU):
                         fields["d"] = self.local[step.out] = self.matrix(n)
-                    self.emit(p.LINEAR, step.numbers, a=inputs[0], c=out, n=n, mode=step.code, **fields)
+                    fields["columnwise"] = int(columnwise)
+                    self.emit(op, step.numbers, a=x, c=out, n=n, mode=step.code, **fields)
                 case "activation":
                     self.local[step.out] = self.matrix(n)
                     self.emit(p.ACTIVATE, step.numbers, a=inputs[0], c=out, d=self.local[step.out], n=n, mode=step.code)
@@ -135,6 +142,12 @@ class Lowering:
     def _columnwise(self, length: int, columns: int) -> bool:
         """Whether threads take columns of a product with a weight, not rows: see `matrix_unit.columnwise`."""
         return self.layout.kind.amx and columnwise(length, columns, self.batch, self.threads)
+
+    def _by_terms(self, first: Step) -> bool:
+        """Whether threads share the sums of the first product, whose inputs nothing else needs."""
+        if first.kind != "linear" or self.graph.uses[0] > 1 or not self.layout.kind.amx:
+            return False
+        return termwise(self.graph.widths[0], self.graph.widths[first.out], self.batch, self.threads)
 
     def backward(self, loss: int, number: float) -> None:
         """The loss, and the instructions from its gradient to all parameters'."""
@@ -271,12 +284,16 @@ class Lowering:
         for place_of, made in reversed(self.columns):
             order.insert(place_of if threads == 1 else len(self.rows), made)
         for before, made in pairwise(self.rows):
-            made[p.WAIT] = int(before.get(p.COLUMNWISE, 0) or made.get(p.COLUMNWISE, 0))
+            # partial sums are of what the thread has gathered itself
+            either = before.get(p.COLUMNWISE, 0) or made.get(p.COLUMNWISE, 0)
+            made[p.WAIT] = int(either and made[p.OP] != p.PARTIAL_SUMS)
         uses: dict[int, list[int]] = {}
         for i, made in enumerate(order):
             for f in PLACES:
                 if f in made:
                     uses.setdefault(made[f], []).append(i)
+        if self.parts >= 0:  # no thread may write there before all have read it
+            uses[self.parts].append(len(order))
         scores = self.values[self.graph.out]
         uses.setdefault(scores, [0]).append(len(order))
         spans = {name: (self.sizes[name], min(at), max(at)) for name, at in uses.items()}
@@ -327,6 +344,8 @@ class Lowering:
         """What a thread needs for the matrix unit's operands, and for a gradient that takes its step at once."""
         widths, steps = self.graph.widths, [step for step in self.graph.steps if step.kind == "linear"]
         rooms = [room_of(widths[step.inputs[0]], widths[step.out], self.batch, bool(self.columns)) for step in steps]
+        if self.parts >= 0:
+            rooms.append(room_of_parts(widths[0], widths[steps[0].out], self.batch, self.threads))
         return -(-max(rooms, default=0) // LINE) * LINE if self.layout.kind.amx else 0
 
     def _claims(self) -> int:

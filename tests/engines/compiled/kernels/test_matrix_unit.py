@@ -5,7 +5,7 @@ from functools import cache
 import llvmlite.binding as llvm
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from numba import njit
 
@@ -14,14 +14,18 @@ from engines.compiled.trainings import OF_THE_UNITS_SIZE, Training, assert_agree
 from handgrad.engines.compiled.kernels import calls, matrix_unit
 from handgrad.engines.compiled.kernels.matrix_unit import (
     BLOCK,
+    LEAST,
     LONGEST,
     WIDE,
     bytes_of,
     columnwise,
+    first_panel,
     panels_at_once,
     pays,
     room_of,
+    room_of_parts,
     rows_at_once,
+    termwise,
     turns,
     unit,
 )
@@ -300,6 +304,27 @@ def test_columns_are_shared_where_the_weight_is_more_to_split_than_the_rows():
     assert not columnwise(784, 256, 256, 2)
     assert not columnwise(784, 256, 128, 5)  # each would have too few columns
     assert not columnwise(16, 256, 128, 2)
+
+
+def test_sums_are_shared_where_the_inputs_are_wide():
+    assert termwise(784, 256, 128, 2)
+    assert not termwise(784, 256, 128, 1)
+    assert not termwise(784, 256, 512, 2)
+    assert not termwise(784, 512, 128, 2)
+    assert not termwise(784, 32, 128, 2)
+    assert not termwise(784, 256, 128, 16)  # each would have too short ones
+
+
+@given(st.integers(1, 5000), st.integers(1, 700), st.integers(1, 3000), st.integers(2, 5))
+@example(k=4096, n=2000, m=1111, threads=2)
+def test_room_for_partial_sums(k, n, m, threads):
+    if termwise(k, n, m, threads):
+        panels, room = padded(k) // WIDE, room_of_parts(k, n, m, threads)
+        for thread in range(threads):
+            begin, end = (min(k, WIDE * first_panel(panels, t, threads)) for t in (thread, thread + 1))
+            rows = min(m, rows_at_once(bytes_of(end - begin)))
+            assert end - begin >= LEAST
+            assert BLOCK + (padded(rows) + WIDE) * bytes_of(end - begin) <= room
 
 
 def test_small_weights_are_not_turned_each_time():

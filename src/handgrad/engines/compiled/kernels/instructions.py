@@ -59,13 +59,15 @@ def parts() -> Any:
     part of a product of m rows, which is its own rows, from `first` to `last`, or whole panels of columns."""
     from numba import njit
 
+    first_panel = njit(**INLINE)(matrix_unit.first_panel)
+
     @njit(**INNER)
     def part(fields, m, columns, panel, first, last, thread, threads):
         if threads == 1 or not fields[p.COLUMNWISE]:
             return first, last, np.int64(0), columns
         panels = (columns + panel - 1) // panel
-        begin, end = panels * thread // threads * panel, panels * (thread + 1) // threads * panel
-        return np.int64(0), m, begin, min(columns, end)
+        begin, end = first_panel(panels, thread, threads), first_panel(panels, thread + 1, threads)
+        return np.int64(0), m, begin * panel, min(columns, end * panel)
 
     return part
 
@@ -142,22 +144,25 @@ def forward(real: Any, kind: Vectors) -> Any:
     keys, floats = pointer(np.uint64), pointer(np.float64)
     size, panel = np.dtype(real).itemsize, kind.panel(real)
     e, prefetch_line = elementwise(real), prefetch()
-    join_gate, copy, drop = e.join_gate, e.copy, e.drop
+    join_gate, join_sums, copy, drop = e.join_gate, e.join_sums, e.copy, e.drop
     activate, keep = call(calls.ACTIVATE), call(calls.KEEP)
+    spread, lay, tiles, amx = call(calls.SPREAD), call(calls.LAY), call(calls.TILES), kind.amx
+    bytes_of, rows_at_once = njit(**INNER)(matrix_unit.bytes_of), njit(**INNER)(matrix_unit.rows_at_once)
     columns, products, part_of, wait = abreast(kind), row_products(real, kind), parts(), barrier()
     by_unit, at_once, begin_rows, multiply = products.by_unit, products.at_once, products.begin, products.multiply
     softmax, normalize = call(calls.SOFTMAX), call(calls.NORMALIZE)
 
     @njit(**INNER)
-    def gather(x_at, n, index_at, y_at, stride, distance, first, last):
+    def gather(x_at, n, index_at, y_at, stride, distance, first, last, left, end):
+        """Rows from `first` up to `last`, their columns from `left` up to `end`."""
         # rows are anywhere in memory, and the processor cannot guess which come next: so it is told, some of them ahead
         x, y, index = at(x_at), at(y_at), integers(index_at)
         for begin in range(first - SOON, last, SOON):
             for i in range(begin + SOON, min(begin + 2 * SOON, last)):
                 soon = x_at + index[i] * n * size
-                for line in range(0, n * size, LINE):
+                for line in range(left * size, end * size, LINE):
                     prefetch_line(soon + line)
-            for q in range(0, n, stride):  # some rows of each panel, as they lie one after the other there
+            for q in range(left, end, stride):  # some rows of each panel, as they lie one after the other there
                 for i in range(max(begin, first), min(begin + SOON, last)):
                     row, place = index[i] * n, q // stride * distance + i * stride
                     if panel and n - q >= panel:
@@ -166,6 +171,25 @@ def forward(real: Any, kind: Vectors) -> Any:
                     else:
                         for j in range(min(stride, n - q)):
                             y[place + j] = x[row + q + j]
+
+    @njit(**INNER)
+    def partial_sums(kernels, fields, base, a, out, m, thread, threads, room):
+        """out = a weight, over this thread's columns of a: so it needs its rows of the weight alone."""
+        n, k, none = fields[p.N], fields[p.K], np.int64(0)
+        _, _, first, last = part_of(fields, m, k, WIDE, none, m, thread, threads)
+        length, between, zeros = last - first, m * PANEL_ROW, base[ZEROS]
+        step = rows_at_once(bytes_of(length))
+        for start in range(0, m, step):
+            rows, here = min(step, m - start), start * PANEL_ROW
+            spread(kernels, a + first // WIDE * between + here, rows, length, between, room)
+            for q in range(0, n, WIDE):
+                w = min(WIDE, n - q)
+                weight = base[PARAMS] + (fields[p.WEIGHT] + q * k + first * w) * size
+                lay(kernels, weight, length, w * size, w, rows, room)
+                tiles(
+                    *(kernels, room, length, rows, w, out + q // WIDE * between + here, PANEL_ROW),
+                    *(zeros, none, none, none, STORE, weight + k * PANEL_ROW, none, none, none),
+                )
 
     def run(kernels, code, numbers, begin, end, base_at, index_at, m, first, last, drawn, thread, threads, room):
         base = integers(base_at)
@@ -180,7 +204,12 @@ def forward(real: Any, kind: Vectors) -> Any:
             stride = panel if panel else n
             distance = m * stride
             if op == p.GATHER:
-                gather(base[INPUTS], n, index_at, out, stride, distance, first, last)
+                top, end_row, left_column, end_column = part_of(fields, m, n, stride, first, last, thread, threads)
+                gather(base[INPUTS], n, index_at, out, stride, distance, top, end_row, left_column, end_column)
+                continue
+            if amx and op == p.PARTIAL_SUMS:
+                own = out + thread * ((n + stride - 1) // stride * distance * size)
+                partial_sums(kernels, fields, base, a, own, m, thread, threads, room)
                 continue
             if op == p.NORMALIZE:
                 scale, shift = params + fields[p.WEIGHT] * size, params + fields[p.BIAS] * size
@@ -233,7 +262,13 @@ def forward(real: Any, kind: Vectors) -> Any:
             for q in range(0, n, stride):
                 skip = (q // stride * distance + first * stride) * size
                 whole = count * stride
-                if op == p.ACTIVATE:
+                if op == p.JOIN_SUMS:
+                    bias = base[ZEROS] if fields[p.BIAS] < 0 else params + (fields[p.BIAS] + q) * size
+                    between = (n + stride - 1) // stride * distance * size
+                    join_sums(a + skip, between, threads, bias, out + skip, count, min(stride, n - q), stride, mode)
+                    if mode not in (RELU, IDENTITY):
+                        activate(kernels, mode, number[0], out + skip, local + skip, whole)
+                elif op == p.ACTIVATE:
                     copy(a + skip, out + skip, whole, False)
                     activate(kernels, mode, number[0], out + skip, local + skip, whole)
                 elif op == p.GATE:

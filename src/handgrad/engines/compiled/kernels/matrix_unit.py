@@ -7,6 +7,7 @@ two tiles of the left operand and two of the right. What is done to a block that
 from __future__ import annotations
 
 from functools import cache
+from itertools import pairwise
 from types import SimpleNamespace
 from typing import Any
 
@@ -210,6 +211,20 @@ def columnwise(length: int, columns: int, m: int, threads: int) -> bool:
     return threads > 1 and columns > m and pays(rows, columns // threads, length)
 
 
+def termwise(length: int, columns: int, m: int, threads: int) -> bool:
+    """Whether threads had better share the sums of a product of the inputs: each takes some columns of the inputs and
+    their rows of the weight, whose gradient and step are its own too, and all exchange sums alone, where they would
+    exchange inputs and the weight. So it is for wide inputs."""
+    least = length // threads - WIDE
+    wide = threads > 1 and least >= LEAST and length >= 2 * max(columns, m)
+    return wide and all(pays(min(m, rows_at_once(bytes_of(k))), columns, k) for k in (least, length))
+
+
+def first_panel(panels: int, thread: int, threads: int) -> int:
+    """Where a thread's part of so many panels begins, and that of the one before it ends."""
+    return (panels * thread + threads - 1) // threads
+
+
 def turns(k: int, n: int, m: int) -> bool:
     """Whether the unit takes the gradient by a linear map's input, m rows of it by one thread, however short the last
     batch is, and turns the weight (k, n) itself: a large one, whose transpose costs more to keep than to make."""
@@ -227,6 +242,13 @@ def room_of(k: int, n: int, m: int, backward: bool) -> int:
         if pays(min(m, at_once), columns, length):
             needs.append((min(rows, at_once) + WIDE) * bytes_of(length))
     return BLOCK + max(needs) if max(needs) else 0
+
+
+def room_of_parts(k: int, n: int, m: int, threads: int) -> int:
+    """Bytes of the room that a thread's partial sums need: see `termwise`."""
+    panels = -(-k // WIDE)
+    ends = [min(k, WIDE * first_panel(panels, thread, threads)) for thread in range(threads + 1)]
+    return max(room_of(end - begin, n, m, False) for begin, end in pairwise(ends))
 
 
 @cache

@@ -11,6 +11,8 @@ import numpy as np
 (
     GATHER,  # C: the batch's inputs, N wide
     LINEAR,  # C = f(A weight + bias), A being K wide and C N wide; MODE: f, D: f's local gradient
+    PARTIAL_SUMS,  # each thread's matrix in C = A weight over the columns of A, K wide, that it gathered; C is N wide
+    JOIN_SUMS,  # C = f(the sum of all threads' matrices in A + bias); MODE: f, D: f's local gradient
     ACTIVATE,  # C = f(A); MODE: f, D: its local gradient
     GATED,  # C = B f(D), B = A weight + bias, D = A weight' + bias', GATE_WEIGHT, GATE_BIAS; then B, D as GATE's A, B
     GATE,  # C = A f(B), and A, B become what `part_gate` needs; MODE: f
@@ -30,7 +32,7 @@ import numpy as np
     # of D, the content's, to BIAS, of B to SUMS
     NORMALIZE_BACK,  # C = the gradient by the input, from A; B, D, WEIGHT as above; SUMS, BIAS: of scale and shift
     SOFTMAX_BACK,  # C = the gradient by the input, from A; B: the probabilities
-) = range(18)
+) = range(20)
 
 # What a run is given, `base`, in this order. Addresses: SPEEDS and SQUARES are the optimizer's first and second
 # moments, BLOCKS holds the sum of squares of each block's gradient, CLAIMS how many blocks of each thread's share are
@@ -41,8 +43,8 @@ WORK, PARAMS, GRADIENT, TRANSPOSED, SUMS_AT, ZEROS, INPUTS, TARGETS, WEIGHTS, KE
 PIECES, CONSTANTS, SPEEDS, SQUARES, BLOCKS, CLAIMS, ROOM, SYNC = range(10, 18)
 PIECES_COUNT, OPTIMIZER, ELSEWHERE, BEFORE = range(18, 22)
 
-# COLUMNWISE: each of several threads takes columns of the result, over all rows, not rows of it. WAIT: until all
-# threads have come as far, as the instruction or the one before it is columnwise.
+# COLUMNWISE: each of several threads takes columns of the result, over all rows, not rows of it; of PARTIAL_SUMS, of A.
+# WAIT: until all threads have come as far, as the instruction or the one before it is columnwise.
 OP, A, B, C, D, N, K, WEIGHT, BIAS, SUMS, MODE, ADD, DRAW, GATE_WEIGHT, GATE_BIAS, PIECE, CLAIM = range(17)
 BY_UNIT, COLUMNWISE, WAIT = range(17, 20)
 FIELDS = 20
