@@ -108,20 +108,6 @@ def elementwise(real: Any) -> SimpleNamespace:
                 target[i] = source[i]
 
     @njit(**INNER)
-    def join_sums(parts_at, between, threads, bias_at, y_at, rows, w, stride, mode):
-        """y = the sum of as many parts as threads, `between` bytes apart, + bias; what is below 0 becomes 0 for RELU.
-
-        Rows of w numbers; stride: numbers from a row to the next.
-        """
-        bias, y = at(bias_at), at(y_at)
-        for t in range(threads):
-            copy(parts_at + t * between, y_at, rows * stride, t > 0)
-        for i in range(rows):
-            for j in range(w):
-                z = y[i * stride + j] + bias[j]
-                y[i * stride + j] = zero if mode == RELU and z <= zero else z
-
-    @njit(**INNER)
     def times(target_at, local_at, count):
         target, local = at(target_at), at(local_at)
         for i in range(count):
@@ -151,7 +137,6 @@ def elementwise(real: Any) -> SimpleNamespace:
     return SimpleNamespace(
         activate=activate,
         join_gate=join_gate,
-        join_sums=join_sums,
         part_gate=part_gate,
         copy=copy,
         times=times,

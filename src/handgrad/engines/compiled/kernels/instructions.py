@@ -144,10 +144,9 @@ def forward(real: Any, kind: Vectors) -> Any:
     keys, floats = pointer(np.uint64), pointer(np.float64)
     size, panel = np.dtype(real).itemsize, kind.panel(real)
     e, prefetch_line = elementwise(real), prefetch()
-    join_gate, join_sums, copy, drop = e.join_gate, e.join_sums, e.copy, e.drop
+    join_gate, copy, drop = e.join_gate, e.copy, e.drop
     activate, keep = call(calls.ACTIVATE), call(calls.KEEP)
-    spread, lay, tiles, amx = call(calls.SPREAD), call(calls.LAY), call(calls.TILES), kind.amx
-    bytes_of, rows_at_once = njit(**INNER)(matrix_unit.bytes_of), njit(**INNER)(matrix_unit.rows_at_once)
+    lay, tiles, amx = call(calls.LAY), call(calls.TILES), kind.amx
     columns, products, part_of, wait = abreast(kind), row_products(real, kind), parts(), barrier()
     by_unit, at_once, begin_rows, multiply = products.by_unit, products.at_once, products.begin, products.multiply
     softmax, normalize = call(calls.SOFTMAX), call(calls.NORMALIZE)
@@ -174,21 +173,24 @@ def forward(real: Any, kind: Vectors) -> Any:
 
     @njit(**INNER)
     def partial_sums(kernels, fields, base, a, out, m, thread, threads, room):
-        """out = a weight, over this thread's columns of a: so it needs its rows of the weight alone."""
+        """out = a weight, over this thread's columns of a: so it needs its rows of the weight alone. The first thread's
+        has the bias in it."""
         n, k, none = fields[p.N], fields[p.K], np.int64(0)
+        biased = thread == 0 and fields[p.BIAS] >= 0
         _, _, first, last = part_of(fields, m, k, WIDE, none, m, thread, threads)
-        length, between, zeros = last - first, m * PANEL_ROW, base[ZEROS]
-        step = rows_at_once(bytes_of(length))
+        length, between = last - first, m * PANEL_ROW
+        step = at_once(True, m, length)
         for start in range(0, m, step):
             rows, here = min(step, m - start), start * PANEL_ROW
-            spread(kernels, a + first // WIDE * between + here, rows, length, between, room)
+            begin_rows(kernels, True, a + first // WIDE * between + here, rows, length, between, room)
             for q in range(0, n, WIDE):
                 w = min(WIDE, n - q)
                 weight = base[PARAMS] + (fields[p.WEIGHT] + q * k + first * w) * size
+                bias = base[PARAMS] + (fields[p.BIAS] + q) * size if biased else base[ZEROS]
                 lay(kernels, weight, length, w * size, w, rows, room)
                 tiles(
                     *(kernels, room, length, rows, w, out + q // WIDE * between + here, PANEL_ROW),
-                    *(zeros, none, none, none, STORE, weight + k * PANEL_ROW, none, none, none),
+                    *(bias, none, none, none, STORE, weight + k * PANEL_ROW, none, none, none),
                 )
 
     def run(kernels, code, numbers, begin, end, base_at, index_at, m, first, last, drawn, thread, threads, room):
@@ -263,11 +265,12 @@ def forward(real: Any, kind: Vectors) -> Any:
                 skip = (q // stride * distance + first * stride) * size
                 whole = count * stride
                 if op == p.JOIN_SUMS:
-                    bias = base[ZEROS] if fields[p.BIAS] < 0 else params + (fields[p.BIAS] + q) * size
                     between = (n + stride - 1) // stride * distance * size
-                    join_sums(a + skip, between, threads, bias, out + skip, count, min(stride, n - q), stride, mode)
-                    if mode not in (RELU, IDENTITY):
-                        activate(kernels, mode, number[0], out + skip, local + skip, whole)
+                    for t in range(threads):
+                        copy(a + skip + t * between, out + skip, whole, t > 0)
+                    if mode != IDENTITY:  # nobody needs what RELU has for f', so that goes where nobody reads any more
+                        slope = local + skip if mode != RELU else a + skip + thread * between
+                        activate(kernels, mode, number[0], out + skip, slope, whole)
                 elif op == p.ACTIVATE:
                     copy(a + skip, out + skip, whole, False)
                     activate(kernels, mode, number[0], out + skip, local + skip, whole)
