@@ -11,7 +11,8 @@ import numpy as np
 (
     GATHER,  # C: the batch's inputs, N wide
     LINEAR,  # C = f(A weight + bias), A being K wide and C N wide; MODE: f, D: f's local gradient
-    PARTIAL_SUMS,  # each thread's matrix in C, N wide, = A weight over the columns of A, K wide, that it gathered; + bias
+    PARTIAL_SUMS,  # each thread's matrix in C, N wide, = A weight over the columns of A, K wide, that it gathered; the
+    # first thread's + bias
     JOIN_SUMS,  # C = f(the sum of all threads' matrices in A); MODE: f, D: f's local gradient
     ACTIVATE,  # C = f(A); MODE: f, D: its local gradient
     GATED,  # C = B f(D), B = A weight + bias, D = A weight' + bias', GATE_WEIGHT, GATE_BIAS; then B, D as GATE's A, B
