@@ -94,7 +94,8 @@ def one_after_other(buffers: Mapping[int, tuple[int, int, int]], until: int) -> 
 
     buffers: as for `place`. For those whose last instruction is before `until`, where threads are at different ones: a
     thread reads and writes its own samples alone, which lie at the same place in all matrices of one size. Where an
-    instruction does not keep to that (see `program.COLUMNWISE`), all threads wait for one another before and after it.
+    instruction does not keep to that (see `program.COLUMNWISE`), all threads wait for one another before and after it,
+    or what it writes is in use beyond `until`.
     """
     owners: dict[int, int] = {}
     free: dict[int, dict[int, int]] = {}  # size -> owner -> its last instruction

@@ -19,8 +19,8 @@ from handgrad.engines.compiled.kernels.matrix_unit import (
     WIDE,
     bytes_of,
     columnwise,
-    first_panel,
     panels_at_once,
+    parts_of,
     pays,
     room_of,
     room_of_parts,
@@ -312,19 +312,23 @@ def test_sums_are_shared_where_the_inputs_are_wide():
     assert not termwise(784, 256, 512, 2)
     assert not termwise(784, 512, 128, 2)
     assert not termwise(784, 32, 128, 2)
-    assert not termwise(784, 256, 128, 16)  # each would have too short ones
+    assert not termwise(784, 256, 128, 32)  # some would have none
 
 
-@given(st.integers(1, 5000), st.integers(1, 700), st.integers(1, 3000), st.integers(2, 5))
+@given(st.integers(1, 5000), st.integers(1, 700), st.integers(1, 3000), st.integers(2, 16))
 @example(k=4096, n=2000, m=1111, threads=2)
+@example(k=449, n=200, m=200, threads=8)  # of whose panels the last has one column
 def test_room_for_partial_sums(k, n, m, threads):
+    parts = parts_of(k, threads)
+    assert sum(parts) == k
+    assert all(part % WIDE == 0 for part in parts[:-1])
     if termwise(k, n, m, threads):
-        panels, room = padded(k) // WIDE, room_of_parts(k, n, m, threads)
-        for thread in range(threads):
-            begin, end = (min(k, WIDE * first_panel(panels, t, threads)) for t in (thread, thread + 1))
-            rows = min(m, rows_at_once(bytes_of(end - begin)))
-            assert end - begin >= LEAST
-            assert BLOCK + (padded(rows) + WIDE) * bytes_of(end - begin) <= room
+        room = room_of_parts(k, n, m, threads)
+        for part in parts:
+            rows = min(m, rows_at_once(bytes_of(part)))
+            assert part >= LEAST
+            assert pays(rows, n, part)
+            assert BLOCK + (padded(rows) + WIDE) * bytes_of(part) <= room
 
 
 def test_small_weights_are_not_turned_each_time():

@@ -211,18 +211,26 @@ def columnwise(length: int, columns: int, m: int, threads: int) -> bool:
     return threads > 1 and columns > m and pays(rows, columns // threads, length)
 
 
+def first_panel(panels: int, thread: int, threads: int) -> int:
+    """Where a thread's part of so many panels begins, and that of the one before it ends. The last, whose last panel
+    may be narrow, has as many as any."""
+    return panels * thread // threads
+
+
+def parts_of(length: int, threads: int) -> list[int]:
+    """How many columns each thread takes of so many, in whole panels but for the last."""
+    panels = -(-length // WIDE)
+    ends = [min(length, WIDE * first_panel(panels, thread, threads)) for thread in range(threads + 1)]
+    return [end - begin for begin, end in pairwise(ends)]
+
+
 def termwise(length: int, columns: int, m: int, threads: int) -> bool:
     """Whether threads had better share the sums of a product of the inputs: each takes some columns of the inputs and
-    their rows of the weight, whose gradient and step are its own too, and all exchange sums alone, where they would
-    exchange inputs and the weight. So it is for wide inputs."""
-    least = length // threads - WIDE
+    their rows of the weight, most of whose gradient and step are its own too, and all exchange sums alone, where they
+    would exchange inputs and the weight. So it is for wide inputs."""
+    least = min(parts_of(length, threads))
     wide = threads > 1 and least >= LEAST and length >= 2 * max(columns, m)
     return wide and all(pays(min(m, rows_at_once(bytes_of(k))), columns, k) for k in (least, length))
-
-
-def first_panel(panels: int, thread: int, threads: int) -> int:
-    """Where a thread's part of so many panels begins, and that of the one before it ends."""
-    return (panels * thread + threads - 1) // threads
 
 
 def turns(k: int, n: int, m: int) -> bool:
@@ -246,9 +254,7 @@ def room_of(k: int, n: int, m: int, backward: bool) -> int:
 
 def room_of_parts(k: int, n: int, m: int, threads: int) -> int:
     """Bytes of the room that a thread's partial sums need: see `termwise`."""
-    panels = -(-k // WIDE)
-    ends = [min(k, WIDE * first_panel(panels, thread, threads)) for thread in range(threads + 1)]
-    return max(room_of(end - begin, n, m, False) for begin, end in pairwise(ends))
+    return max(room_of(length, n, m, False) for length in parts_of(k, threads))
 
 
 @cache

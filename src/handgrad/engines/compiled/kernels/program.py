@@ -45,7 +45,8 @@ PIECES, CONSTANTS, SPEEDS, SQUARES, BLOCKS, CLAIMS, ROOM, SYNC = range(10, 18)
 PIECES_COUNT, OPTIMIZER, ELSEWHERE, BEFORE = range(18, 22)
 
 # COLUMNWISE: each of several threads takes columns of the result, over all rows, not rows of it; of PARTIAL_SUMS, of A.
-# WAIT: until all threads have come as far, as the instruction or the one before it is columnwise.
+# WAIT: until all threads have come as far, as the instruction or the one before it is columnwise; PARTIAL_SUMS, of what
+# the thread gathered itself, need not.
 OP, A, B, C, D, N, K, WEIGHT, BIAS, SUMS, MODE, ADD, DRAW, GATE_WEIGHT, GATE_BIAS, PIECE, CLAIM = range(17)
 BY_UNIT, COLUMNWISE, WAIT = range(17, 20)
 FIELDS = 20
