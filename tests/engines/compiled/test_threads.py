@@ -143,12 +143,22 @@ def test_sums_of_a_wide_inputs_product_are_shared(activation, bias, threads, eag
 
 
 @pytest.mark.skipif("amx" not in available(), reason="this processor has no AMX")
-def test_sums_are_not_shared_where_others_need_the_inputs():
-    twice = Sequential([Residual(Linear(430, 430)), Linear(430, 3)])
-    single = TERMWISE.but(dtype=np.float32)
-    for training in (single, TERMWISE.but(threads=2), single.but(threads=2, model=twice)):
-        code = training.compiled().program.code
-        assert p.PARTIAL_SUMS not in code[:, p.OP]
+@pytest.mark.parametrize(
+    ("first", "shared"),
+    [
+        (Linear(430, 100), True),
+        (Residual(Sequential([Linear(430, 100), Linear(100, 430)])), False),
+        (SwiGLU(430, 100), False),
+        (Tanh(), False),
+    ],
+    ids=["linear", "residual", "gated", "another layer"],
+)
+def test_sums_are_shared_where_the_first_linear_layer_alone_needs_the_inputs(first, shared):
+    last = Linear(first.n_out if isinstance(first, Linear | SwiGLU) else 430, 3)
+    training = TERMWISE.but(dtype=np.float32, threads=2, model=Sequential([first, last]))
+    assert (p.PARTIAL_SUMS in training.compiled().program.code[:, p.OP]) == shared
+    for other in (training.but(threads=1), training.but(dtype=np.float64)):
+        assert p.PARTIAL_SUMS not in other.compiled().program.code[:, p.OP]
 
 
 @pytest.mark.parametrize("threads", [2, 3])

@@ -47,7 +47,7 @@ class Call(Formula):
     options: dict[str, Any] = field(default_factory=dict)
 
     @property
-    def single(self) -> bool:  # type: ignore[override]
+    def single(self) -> bool:
         return all(argument.single for argument in self.arguments)
 
     def text(self) -> str:

@@ -6,6 +6,7 @@ reads as one would write it.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,24 +16,32 @@ from handgrad.explain.derive.symbols import indexed, symbol
 COMPARE, SUM, PRODUCT, SIGN, POWER, ATOM = range(6)  # how tightly a node binds
 
 
-class Formula:
-    """A node. `binds` says how tightly, `single` whether it is one number rather than an array."""
+class Formula(ABC):
+    """A node."""
 
-    binds = ATOM
-    single = False
     counts = False  # whether it is a plain number or a length, of which 1/m is written short
 
+    @property
+    def binds(self) -> int:
+        """How tightly."""
+        return ATOM
+
+    @property
+    def single(self) -> bool:
+        """Whether it is one number rather than an array."""
+        return False
+
+    @abstractmethod
     def text(self) -> str:
         """For a terminal."""
-        raise NotImplementedError
 
+    @abstractmethod
     def latex(self) -> str:
         """For a paper."""
-        raise NotImplementedError
 
     def code(self) -> str:
-        """For NumPy."""
-        raise NotImplementedError
+        """For NumPy, which formulas of elements are not written in."""
+        raise TypeError(f"{self.text()} is of elements, and has no code for NumPy")
 
     def __add__(self, other: Any) -> Formula:
         return Binary("+", self, lift(other))
@@ -112,7 +121,7 @@ class Number(Formula):
     counts = True
 
     @property
-    def binds(self) -> int:  # type: ignore[override]
+    def binds(self) -> int:
         return SIGN if self.value < 0 else ATOM
 
     def text(self) -> str:
@@ -187,11 +196,11 @@ class Binary(Formula):
     right: Formula
 
     @property
-    def binds(self) -> int:  # type: ignore[override]
+    def binds(self) -> int:
         return {"+": SUM, "-": SUM, "**": POWER, ">": COMPARE, "==": COMPARE, "!=": COMPARE}.get(self.operator, PRODUCT)
 
     @property
-    def single(self) -> bool:  # type: ignore[override]
+    def single(self) -> bool:
         return self.left.single and self.right.single
 
     def text(self) -> str:
@@ -247,7 +256,7 @@ class Minus(Formula):
     binds = SIGN
 
     @property
-    def single(self) -> bool:  # type: ignore[override]
+    def single(self) -> bool:
         return self.body.single
 
     def text(self) -> str:
@@ -332,7 +341,7 @@ class Holds(Formula):
     condition: Binary
 
     @property
-    def single(self) -> bool:  # type: ignore[override]
+    def single(self) -> bool:
         return self.condition.single
 
     def text(self) -> str:

@@ -105,8 +105,13 @@ def _entry(real: Any, kind: Vectors) -> tuple[str, Any]:
     """The kernel's name and signature."""
     from numba import from_dtype, types
 
-    matrix, dtype = lambda t: types.Array(t, 2, "C"), from_dtype(np.dtype(real))
-    vector = lambda t: types.Array(t, 1, "C")  # noqa: E731
+    def vector(of: Any) -> Any:
+        return types.Array(of, 1, "C")
+
+    def matrix(of: Any) -> Any:
+        return types.Array(of, 2, "C")
+
+    dtype = from_dtype(np.dtype(real))
     program = (types.int64, matrix(types.int64), matrix(types.float64), vector(types.int64))
     data = (vector(dtype), vector(dtype), matrix(dtype), matrix(dtype), vector(types.uint8))
     return f"predict_{np.dtype(real).name}_{kind.name}", types.int64(*program, *data)
