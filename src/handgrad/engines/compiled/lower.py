@@ -9,10 +9,11 @@ from typing import Any
 
 import numpy as np
 
+from handgrad.engines.compiled.division import Division
 from handgrad.engines.compiled.graph import Graph, Step
 from handgrad.engines.compiled.kernels import program as p
 from handgrad.engines.compiled.kernels.elementwise import IDENTITY, RELU
-from handgrad.engines.compiled.kernels.matrix_unit import columnwise, room_of, room_of_parts, termwise, turns
+from handgrad.engines.compiled.kernels.matrix_unit import room_of, room_of_parts
 from handgrad.engines.compiled.kernels.program import Program
 from handgrad.engines.compiled.kernels.tiles import LOCAL, MASK, STORE, SUMS
 from handgrad.engines.compiled.kernels.vectors import LINE
@@ -31,6 +32,7 @@ class Lowering:
 
     def __init__(self, graph: Graph, specs: Mapping[str, Parameter], layout: Layout, batch: int, threads: int):
         self.graph, self.specs, self.layout, self.batch, self.threads = graph, specs, layout, batch, threads
+        self.division = Division(graph, layout.kind, batch, threads)
         self.rows: list[Instruction] = []
         self.columns: list[tuple[int, Instruction]] = []  # with how many of the rows' come before
         self.sizes: list[int] = []  # bytes of each matrix
@@ -90,8 +92,8 @@ class Lowering:
         widths = self.graph.widths
         gated = {x for step in self.graph.steps if step.kind == "gate" for x in step.inputs}
         self.values[0] = self.matrix(widths[0])
-        by_terms = self._by_terms(self.graph.steps[0]) if self.graph.steps else False
-        self.emit(p.GATHER, c=self.values[0], n=widths[0], columnwise=int(by_terms))
+        by_terms, (width, share) = self.division.termwise, self.division.in_place
+        self.emit(p.GATHER, c=self.values[0], n=widths[0], k=width, columnwise=int(by_terms), in_place=share)
         for step in self.graph.steps:
             n = widths[step.out]
             inputs = [self.values[x] for x in step.inputs]
@@ -101,7 +103,7 @@ class Lowering:
                     pass  # with the gate
                 case "linear":
                     fields = self._weight(step)
-                    op, x, columnwise = p.LINEAR, inputs[0], self._columnwise(fields["k"], n)
+                    op, x, columnwise = p.LINEAR, inputs[0], self.division.columnwise(fields["k"], n)
                     if by_terms and step is self.graph.steps[0]:
                         self.parts = self._memory(self.threads * self.layout.samples(self.batch, n))
                         self.emit(p.PARTIAL_SUMS, a=x, c=self.parts, n=n, columnwise=1, **fields)
@@ -136,18 +138,9 @@ class Lowering:
 
     def _weight(self, step: Step) -> dict[str, int]:
         """The fields that tell of a linear map's parameters."""
-        k = self.graph.widths[step.inputs[0]]
-        return {"weight": self.place(step.weight), "bias": self.place(step.bias), "k": k}
-
-    def _columnwise(self, length: int, columns: int) -> bool:
-        """Whether threads take columns of a product with a weight, not rows: see `matrix_unit.columnwise`."""
-        return self.layout.kind.amx and columnwise(length, columns, self.batch, self.threads)
-
-    def _by_terms(self, first: Step) -> bool:
-        """Whether threads share the sums of the first product, whose inputs nothing else needs."""
-        if first.kind != "linear" or self.graph.uses[0] > 1 or not self.layout.kind.amx:
-            return False
-        return termwise(self.graph.widths[0], self.graph.widths[first.out], self.batch, self.threads)
+        x = step.inputs[0]
+        fields = {"k": self.graph.widths[x], "in_place": 0 if x else self.division.in_place[1]}
+        return fields | {"weight": self.place(step.weight), "bias": self.place(step.bias)}
 
     def backward(self, loss: int, number: float) -> None:
         """The loss, and the instructions from its gradient to all parameters'."""
@@ -257,9 +250,8 @@ class Lowering:
                 self.finished.add(x)
             parts = maker.kind == "gate" and whole
             dx, add = self._target(x, min(k, self.layout.panel * self.layout.kind.abreast) if parts else 0)
-            by_columns = not parts and self._columnwise(n, k)
-            rows = self.batch if by_columns else max(1, self.batch // self.threads)
-            by_unit = self.layout.kind.amx and turns(k, n, rows)
+            by_columns = not parts and self.division.columnwise(n, k)
+            by_unit = self.division.turns(k, n, by_columns)
             if not by_unit and step.weight not in self.transposed:
                 self.transposed[step.weight] = self.transposed_size
                 self.transposed_size += k * n
@@ -271,7 +263,7 @@ class Lowering:
                 fields |= self._parted(maker)
                 self.finished.add(x)
             self.emit(op, a=dz, c=dx, **fields)
-        fields = {"a": self.values[x], "b": dz, "k": k, "n": n, "weight": self.place(step.weight), "piece": -1}
+        fields = self._weight(step) | {"a": self.values[x], "b": dz, "n": n, "piece": -1}
         made = self._instruction(p.WEIGHT_GRADIENT, (), fields | {"add": int(step.weight in self.written)})
         self.written.add(step.weight)
         self.columns.append((len(self.rows), made))

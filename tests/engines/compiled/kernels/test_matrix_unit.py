@@ -51,11 +51,14 @@ def callers():
     row = 4 * WIDE
 
     @njit(**ENTRY)
-    def rows(table, A, a_panel, k, B, turned, first, w, C, m, start, add, saved, sums, mode, room, ahead, far):
+    def rows(
+        table, A, index, a_row, a_first, distance, k, B, turned, first, w, C, c_panel, m, start, add, saved, sums, mode,
+        room, ahead, far,
+    ):  # fmt: skip
         begin()
-        spread(table, A, m, k, a_panel, room)
+        spread(table, A, index, a_row, a_first, m, k, distance, room)
         for j in range(0, w, WIDE):
-            width, c = min(WIDE, w - j), j // WIDE * a_panel
+            width, c = min(WIDE, w - j), j // WIDE * c_panel
             if turned > 0:
                 lay_turned(table, B, turned, first + j, width, k, m, room)
             else:
@@ -65,9 +68,9 @@ def callers():
         end()
 
     @njit(**ENTRY)
-    def columns(table, A, k, B, w, C, m, add, zeros, room, wanted):
+    def columns(table, A, index, a_row, distance, k, B, w, C, m, add, zeros, room, wanted):
         begin()
-        turn(table, A, k, m, room)
+        turn(table, A, index, a_row, m, k, distance, room)
         for again in range(2):  # the thirds of A stay
             for j in range(0, w, WIDE):
                 width, c = min(WIDE, w - j), C + j * k * 4
@@ -108,6 +111,18 @@ def in_panels(weight, make):
     return parts
 
 
+def lying(x, scattered, rng, make):
+    """Where rows of x lie, as `splitters` has it, and what must be kept for it: in panels, or anywhere among others."""
+    m, k = x.shape
+    if not scattered:
+        a = panels_of(x, WIDE, make)
+        return (a.ctypes.data, 0, 4 * WIDE), m * WIDE * 4, a
+    data, index = make(2 * m, k), rng.permutation(2 * m)[:m]
+    data[:] = np.nan
+    data[index] = x
+    return (data.ctypes.data, index.ctypes.data, 4 * k), 4 * WIDE, (data, index)
+
+
 def padded(n):
     return -(-n // WIDE) * WIDE
 
@@ -122,14 +137,15 @@ def padded(n):
     mode=st.sampled_from((STORE, RELU, SUMS, MASK, LOCAL)),
     add=st.booleans(),
     wanted=st.booleans(),
+    scattered=st.booleans(),
     seed=st.integers(0, 2**32),
 )
-def test_by_rows(rows, before, k, w, turned, mode, add, wanted, seed):
+def test_by_rows(rows, before, k, w, turned, mode, add, wanted, scattered, seed):
     """turned: how many rows more a weight has that is read turned, half of them before those of the product."""
     real, rng, make = np.float32, np.random.default_rng(seed), Memory(np.float32)
     m, count = before + rows + 2, -(-w // WIDE)
     x, weight, bias = drawn(rng, real, m, k), drawn(rng, real, k, w), drawn(rng, real, w)
-    a, c, saved = panels_of(x, WIDE, make), make(count, m, WIDE), make(count, m, WIDE)
+    (a, distance, _kept), c, saved = lying(x, scattered, rng, make), make(count, m, WIDE), make(count, m, WIDE)
     whole, first = drawn(rng, real, (w + turned) * (turned > 0), k), turned // 2
     if turned:
         whole[first : first + w] = weight.T
@@ -140,8 +156,8 @@ def test_by_rows(rows, before, k, w, turned, mode, add, wanted, seed):
     room, place = room_for(BLOCK + (padded(rows) + WIDE) * bytes_of(k))
 
     skip = before * WIDE * 4
-    left, right = (a.ctypes.data + skip, m * WIDE * 4, k), (parts.ctypes.data, len(whole), first)
-    places = (*left, *right, w, c.ctypes.data + skip, rows)
+    left, right = (*a, before, distance, k), (parts.ctypes.data, len(whole), first)
+    places = (*left, *right, w, c.ctypes.data + skip, m * WIDE * 4, rows)
     more = (start.ctypes.data, int(add), saved.ctypes.data + skip, sums.ctypes.data, mode)
     soon = (parts.ctypes.data, len(whole) * 4 * WIDE) if wanted else (0, 0)
     callers()[0](table(), *places, *more, place, *soon)
@@ -160,18 +176,20 @@ def test_by_rows(rows, before, k, w, turned, mode, add, wanted, seed):
     w=st.integers(1, 2 * WIDE),
     add=st.booleans(),
     wanted=st.booleans(),
+    scattered=st.booleans(),
     seed=st.integers(0, 2**32),
 )
-def test_by_columns(m, k, w, add, wanted, seed):
+def test_by_columns(m, k, w, add, wanted, scattered, seed):
     rng, make = np.random.default_rng(seed), Memory(np.float32)
     x, dz, old = drawn(rng, np.float32, m, k), drawn(rng, np.float32, m, w), drawn(rng, np.float32, k, w)
-    a, b, c, zeros = panels_of(x, WIDE, make), panels_of(dz, WIDE, make), make(k * w), make(2 * WIDE)
+    a, distance, _kept = lying(x, scattered, rng, make)
+    b, c, zeros = panels_of(dz, WIDE, make), make(k * w), make(2 * WIDE)
     zeros[:] = 0
     parts = [c[j * k : min(w, j + WIDE) * k].reshape(k, -1) for j in range(0, w, WIDE)]
     for q, part in enumerate(parts):
         part[:] = old[:, q * WIDE : (q + 1) * WIDE]
     room, place = room_for(BLOCK + (padded(k) + WIDE) * bytes_of(m))
-    places = (a.ctypes.data, k, b.ctypes.data, w, c.ctypes.data, m, int(add), zeros.ctypes.data)
+    places = (*a, distance, k, b.ctypes.data, w, c.ctypes.data, m, int(add), zeros.ctypes.data)
     callers()[1](table(), *places, place, wanted)
     np.testing.assert_array_equal(np.hstack(parts), 2 * (x.T @ dz) + (old if add else 0))
     make.assert_kept()
@@ -184,12 +202,13 @@ def product(x, weight, by_unit=True):
     a, c, start = panels_of(x, WIDE, make), make(-(-w // WIDE), m, WIDE), make(2 * WIDE)
     b = in_panels(weight, make)
     start[:] = 0
-    left, right, result = (a.ctypes.data, m * WIDE * 4, k), (b.ctypes.data,), (w, c.ctypes.data, m, start.ctypes.data)
+    panel, ends = m * WIDE * 4, (m, start.ctypes.data)
     if by_unit:
         _, room = room_for(BLOCK + (padded(m) + WIDE) * bytes_of(k))
-        callers()[0](table(), *left, *right, 0, 0, *result, 0, 0, 0, STORE, room, 0, 0)
+        places = (a.ctypes.data, 0, 4 * WIDE, 0, panel, k, b.ctypes.data, 0, 0, w, c.ctypes.data, panel)
+        callers()[0](table(), *places, *ends, 0, 0, 0, STORE, room, 0, 0)
     else:
-        callers()[2](table(), *left, *right, *result)
+        callers()[2](table(), a.ctypes.data, panel, k, b.ctypes.data, w, c.ctypes.data, *ends)
     return c.swapaxes(0, 1).reshape(m, -1)[:, :w].copy()
 
 
@@ -220,7 +239,8 @@ def test_as_near_by_columns(m):
     a, b, c, zeros = panels_of(x, WIDE, make), panels_of(dz, WIDE, make), make(40 * 50), make(2 * WIDE)
     zeros[:] = 0
     _, room = room_for(BLOCK + (padded(40) + WIDE) * bytes_of(m))
-    places = (a.ctypes.data, 40, b.ctypes.data, 50, c.ctypes.data, m, 0, zeros.ctypes.data)
+    left = (a.ctypes.data, 0, 4 * WIDE, m * WIDE * 4, 40)
+    places = (*left, b.ctypes.data, 50, c.ctypes.data, m, 0, zeros.ctypes.data)
     callers()[1](table(), *places, room, False)
     found = np.hstack([c[: 40 * WIDE].reshape(40, WIDE), c[40 * WIDE :].reshape(40, 50 - WIDE)])
     exact, size = 2 * (x.T.astype(float) @ dz), np.abs(x.T).astype(float) @ np.abs(dz)

@@ -54,6 +54,7 @@ def forward(real: Any, kind: Vectors) -> Any:
     lay, tiles, amx = call(calls.LAY), call(calls.TILES), kind.amx
     columns, products, part_of, wait = abreast(kind), row_products(real, kind), parts(), barrier()
     by_unit, at_once, begin_rows, multiply = products.by_unit, products.at_once, products.begin, products.multiply
+    lies = products.lies
     softmax, normalize = call(calls.SOFTMAX), call(calls.NORMALIZE)
 
     @njit(**INNER)
@@ -77,17 +78,18 @@ def forward(real: Any, kind: Vectors) -> Any:
                             y[place + j] = x[row + q + j]
 
     @njit(**INNER)
-    def partial_sums(kernels, fields, base, a, out, m, thread, threads, room):
+    def partial_sums(kernels, fields, base, index, a, out, m, thread, threads, room):
         """out = a weight, over this thread's columns of a: so it needs its rows of the weight alone. The first thread's
         has the bias in it."""
         n, k, none = fields[p.N], fields[p.K], np.int64(0)
         biased = thread == 0 and fields[p.BIAS] >= 0
         _, _, first, last = part_of(fields, m, k, WIDE, none, m, thread, threads)
         length, between = last - first, m * PANEL_ROW
-        step = at_once(True, m, length)
+        _, left, index, row, distance = lies(fields, base, index, a, k, n, m, threads)
+        left, step = left + first // WIDE * distance, at_once(True, m, length)
         for start in range(0, m, step):
             rows, here = min(step, m - start), start * PANEL_ROW
-            begin_rows(kernels, True, a + first // WIDE * between + here, rows, length, between, room)
+            begin_rows(kernels, True, left, index, row, start, rows, length, distance, room)
             for q in range(0, n, WIDE):
                 w = min(WIDE, n - q)
                 weight = base[PARAMS] + (fields[p.WEIGHT] + q * k + first * w) * size
@@ -111,12 +113,14 @@ def forward(real: Any, kind: Vectors) -> Any:
             stride = panel if panel else n
             distance = m * stride
             if op == p.GATHER:
+                if lies(fields, base, index_at, out, n, k, m, threads)[0]:
+                    continue
                 top, end_row, left_column, end_column = part_of(fields, m, n, stride, first, last, thread, threads)
                 gather(base[INPUTS], n, index_at, out, stride, distance, top, end_row, left_column, end_column)
                 continue
             if amx and op == p.PARTIAL_SUMS:
                 own = out + thread * ((n + stride - 1) // stride * distance * size)
-                partial_sums(kernels, fields, base, a, own, m, thread, threads, room)
+                partial_sums(kernels, fields, base, index_at, a, own, m, thread, threads, room)
                 continue
             if op == p.NORMALIZE:
                 scale, shift = params + fields[p.WEIGHT] * size, params + fields[p.BIAS] * size
@@ -136,12 +140,14 @@ def forward(real: Any, kind: Vectors) -> Any:
                 k_stride = panel if panel else k
                 tile = RELU_TILE if op == p.LINEAR and mode == RELU else STORE
                 top, end_row, left_column, end_column = part_of(fields, m, n, stride, first, last, thread, threads)
-                unit, between = by_unit(k, end_column - left_column, end_row - top), m * k_stride * size
+                between = m * k_stride * size
+                direct, source, index, row, apart = lies(fields, base, index_at, a, k, n, m, threads)
+                unit = direct or by_unit(k, end_column - left_column, end_row - top)
                 step = at_once(unit, end_row - top, k)
                 target = out if op == p.LINEAR else b
                 for start in range(top, end_row, step):
                     left, rows = a + start * k_stride * size, min(step, end_row - start)
-                    begin_rows(kernels, unit, left, rows, k, between, room)
+                    begin_rows(kernels, unit, source, index, row, start, rows, k, apart, room)
                     q = left_column
                     while q < end_column:
                         here = (q // stride * distance + start * stride) * size
@@ -237,7 +243,8 @@ def backward(real: Any, kind: Vectors) -> Any:
             stride = panel if panel else n
             distance = m * stride
             if op == p.WEIGHT_GRADIENT:
-                weight_gradient(kernels, code + c * p.FIELDS * 8, base, m, thread, threads, pace, room)
+                instruction = code + c * p.FIELDS * 8
+                weight_gradient(kernels, instruction, base, index_at, m, thread, threads, pace, room)
             elif op == p.INPUT_GRADIENT or op == p.GATED_GRADIENT:
                 width = panel if panel else k
                 turned = k if fields[p.BY_UNIT] else none
@@ -246,7 +253,7 @@ def backward(real: Any, kind: Vectors) -> Any:
                 between, step = distance * size, at_once(unit, end_row - top, n)
                 for start in range(top, end_row, step):
                     left, rows = a + start * stride * size, min(step, end_row - start)
-                    begin_rows(kernels, unit, left, rows, n, between, room)
+                    begin_rows(kernels, unit, a, none, PANEL_ROW, start, rows, n, between, room)
                     q = left_column
                     while q < end_column:
                         here, w = (q * m + start * width) * size, columns(width, end_column - q)

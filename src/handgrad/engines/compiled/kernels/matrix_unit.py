@@ -315,14 +315,18 @@ def matrix_unit() -> SimpleNamespace:
         if mode != STORE or not whole:
             finish(source, distance, C, count, row, saved, sums, width, mode)
 
-    def spread(source, rows, k, distance, room):
-        """A left operand into the room: `rows` rows of k numbers, in panels that are `distance` bytes apart."""
-        left(source, rows, k, distance, room + BLOCK)
+    def spread(source, index, row, first, rows, k, distance, room):
+        """A left operand into the room: rows of k numbers, from `first` on, in panels that are `distance` bytes apart.
 
-    def turn(source, k, m, room):
-        """A left operand into the room: the transpose of k columns of m samples, which begin at a panel."""
+        index, row: where each row of a panel is (see `splitters`).
+        """
+        left(source, index, row, first, rows, k, distance, room + BLOCK)
+
+    def turn(source, index, row, m, k, distance, room):
+        """A left operand into the room: the transpose of k columns, which begin at a panel, of m rows, as `spread`."""
         for i in range(0, k, WIDE):
-            left_turned(source + i * m * 4, m, room + BLOCK + i * bytes_of_sum(m), room)
+            place = room + BLOCK + i * bytes_of_sum(m)
+            left_turned(source + i // WIDE * distance, index, row, min(WIDE, k - i), m, distance, place, room)
 
     @njit(**INNER)
     def right_place(k, m, room):

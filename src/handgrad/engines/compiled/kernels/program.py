@@ -47,9 +47,12 @@ PIECES_COUNT, OPTIMIZER, ELSEWHERE, BEFORE = range(18, 22)
 # COLUMNWISE: each of several threads takes columns of the result, over all rows, not rows of it; of PARTIAL_SUMS, of A.
 # WAIT: until all threads have come as far, as the instruction or the one before it is columnwise; PARTIAL_SUMS, of what
 # the thread gathered itself, need not.
+# IN_PLACE: how many threads share the rows of the inputs' products, 0 where rows are always gathered: else those of a
+# batch that is large enough are read in the data (see `row_products`). Of GATHER, whose K is how wide the products are,
+# and of all that takes the inputs.
 OP, A, B, C, D, N, K, WEIGHT, BIAS, SUMS, MODE, ADD, DRAW, GATE_WEIGHT, GATE_BIAS, PIECE, CLAIM = range(17)
-BY_UNIT, COLUMNWISE, WAIT = range(17, 20)
-FIELDS = 20
+BY_UNIT, COLUMNWISE, WAIT, IN_PLACE = range(17, 21)
+FIELDS = 21
 PIECE_AT, PIECE_K, PIECE_N, TURNED, DECAYS, AT_ONCE, FIRST_BLOCK = range(7)  # the columns of `pieces`
 PIECE_COLUMNS = 7
 NUMBERS = 2  # an instruction's hyperparameters

@@ -59,9 +59,12 @@ def row_products(real: Any, kind: Vectors) -> SimpleNamespace:
     """What products of samples with weights go by: vectors, or the matrix unit where the kind has it and it pays.
 
     by_unit(k, n, m): which, for a weight (k, n), summed over k, and m rows. at_once(by_unit, rows, k): how many of the
-    rows a product may take at once. begin(kernels, by_unit, left, rows, k, distance, room), once for those rows, and
-    then multiply(kernels, by_unit, room, left, distance, k, weight, turned, q, *as by_rows), for a panel of the weight
-    or two; or, by the unit, of the transpose of a weight of `turned` rows, from row q on, which lies as it is.
+    rows a product may take at once. begin(kernels, by_unit, source, index, row, first, rows, k, distance, room), once
+    for so many rows from the first on, wherever they are (see `splitters`), and then multiply(kernels, by_unit, room,
+    left, distance, k, weight, turned, q, *as by_rows), for a panel of the weight or two; or, by the unit, of the
+    transpose of a weight of `turned` rows, from row q on, which lies as it is.
+    lies(fields, base, index, a, k, n, m, threads) -> (whether rows of the data are taken where they lie, source, index,
+    row, distance) of the left operand, which is the matrix a else; with `index`, of the batch's rows in the data.
     """
     from numba import njit
 
@@ -69,7 +72,7 @@ def row_products(real: Any, kind: Vectors) -> SimpleNamespace:
     by_rows, spread, tiles = call(calls.BY_ROWS), call(calls.SPREAD), call(calls.TILES)
     lay, lay_turned = call(calls.LAY), call(calls.LAY_TURNED)
     pays, bytes_of = njit(**INNER)(matrix_unit.pays), njit(**INNER)(matrix_unit.bytes_of)
-    rows_at_once = njit(**INNER)(matrix_unit.rows_at_once)
+    rows_at_once, panels_at_once = njit(**INNER)(matrix_unit.rows_at_once), njit(**INNER)(matrix_unit.panels_at_once)
 
     @njit(**INLINE)
     def by_unit(k, n, m):
@@ -84,9 +87,9 @@ def row_products(real: Any, kind: Vectors) -> SimpleNamespace:
         return most if rows <= most else most // EVEN * EVEN
 
     @njit(**INLINE)
-    def begin(kernels, by_unit, left, rows, k, distance, room):
+    def begin(kernels, by_unit, source, index, row, first, rows, k, distance, room):
         if amx and by_unit:
-            spread(kernels, left, rows, k, distance, room)
+            spread(kernels, source, index, row, first, rows, k, distance, room)
 
     @njit(**INNER)
     def multiply(
@@ -108,4 +111,16 @@ def row_products(real: Any, kind: Vectors) -> SimpleNamespace:
         else:
             by_rows(kernels, left, distance, k, weight, w, target, rows, start, add, saved, sums, mode)
 
-    return SimpleNamespace(by_unit=by_unit, at_once=at_once, begin=begin, multiply=multiply)
+    @njit(**INNER)
+    def in_place(k, n, m, share, threads):
+        # whether the product goes to the unit, and the weight's gradient too
+        kept = min(k, panels_at_once(bytes_of(m), (k + WIDE - 1) // WIDE, threads) * WIDE)
+        return by_unit(k, n, m // share) and pays(kept, n, m)
+
+    @njit(**INNER)
+    def lies(fields, base, index, a, k, n, m, threads):
+        if amx and fields[p.IN_PLACE] > 0 and in_place(k, n, m, fields[p.IN_PLACE], threads):
+            return True, base[p.INPUTS], index, k * size, np.int64(PANEL_ROW)
+        return False, a, none, np.int64(PANEL_ROW), m * PANEL_ROW
+
+    return SimpleNamespace(by_unit=by_unit, at_once=at_once, begin=begin, multiply=multiply, lies=lies)

@@ -20,9 +20,10 @@ from typing import Any
 
 import numpy as np
 
-from handgrad.engines.compiled.kernels.memory import pointer
+from handgrad.engines.compiled.kernels.memory import pointer, prefetch
 from handgrad.engines.compiled.kernels.options import INNER
-from handgrad.engines.compiled.kernels.transpose import square_transpose
+from handgrad.engines.compiled.kernels.transpose import square_transpose, transposed
+from handgrad.engines.compiled.kernels.vectors import LINE
 
 ROWS = 16  # of a tile
 DEEP = 32  # numbers of the sum in a tile
@@ -64,7 +65,9 @@ def _halves(b: Any, low: Any, high: Any, places: list[int]) -> Any:
 
 @cache
 def _intrinsics() -> SimpleNamespace:
-    """split_row (source, width, target) and split_pair (source, next source, width, odd, target, next target)."""
+    """split_row (source, width, target); split_pair (source, next source, width, odd, target, next target); and
+    turn_rows (source, index, bytes of a row, width, target), the transpose of a tile's rows of at most as many columns,
+    wherever they are, into a panel."""
     from llvmlite import ir
     from numba import types
     from numba.core import cgutils
@@ -122,28 +125,52 @@ def _intrinsics() -> SimpleNamespace:
 
         return types.void(*[types.intp] * 6), codegen
 
-    return SimpleNamespace(split_row=split_row, split_pair=split_pair)
+    @intrinsic
+    def turn_rows(typing, source, index, row, width, target):
+        def codegen(context, b, signature, args):
+            source, index, row, width, target = args
+            word, there, rows = source.type, masks(b, width)[0], []
+            for i in range(ROWS):
+                which = b.load(b.inttoptr(b.add(index, word(8 * i)), word.as_pointer()))
+                rows.append(load(b, b.add(source, b.mul(which, row)), there))
+            for i, column in enumerate(transposed(b, rows)):
+                b.store(column, b.inttoptr(b.add(target, word(PANEL_ROW * i)), floats.as_pointer())).align = 64
+            return context.get_dummy_value()
+
+        return types.void(*[types.intp] * 5), codegen
+
+    return SimpleNamespace(split_row=split_row, split_pair=split_pair, turn_rows=turn_rows)
 
 
 @cache
 def splitters() -> SimpleNamespace:
-    """left and right, njit functions that put a matrix into stacks, and its transpose; addresses are in bytes."""
+    """left and right, njit functions that put a matrix into stacks, and its transpose; addresses are in bytes.
+
+    A left operand's rows, and those of its transpose, may be anywhere: row i is index[i] times `row` bytes from
+    `source` on; or, where there is no index but 0, i times as many.
+    """
     from numba import njit
 
     i = _intrinsics()
     split_row, split_pair, turn = i.split_row, i.split_pair, square_transpose(np.float32, ROWS)
-    numbers = pointer(np.float32)
+    numbers, integers, turn_rows, fetch = pointer(np.float32), pointer(np.int64), i.turn_rows, prefetch(2)
 
     @njit(**INNER)
-    def left(source, rows, k, distance, target):
-        """`rows` rows of k numbers, in panels that are `distance` bytes apart, as a left operand."""
-        deep = (k + DEEP - 1) // DEEP
-        for q in range(deep):
-            width = min(DEEP, k - q * DEEP)
-            for i in range(0, rows, ROWS):
-                x, tile = source + q * distance + i * PANEL_ROW, target + (i // ROWS * deep + q) * STACK
-                for r in range(min(ROWS, rows - i)):
-                    split_row(x + r * PANEL_ROW, width, tile + r * 64)
+    def left(source, index_at, row, first, rows, k, distance, target):
+        """Rows of k numbers, from `first` on, in panels that are `distance` bytes apart, as a left operand."""
+        deep, index = (k + DEEP - 1) // DEEP, integers(index_at)
+        last = first + rows
+        for i in range(0, rows, ROWS):
+            for q in range(deep):
+                x, width, tile = source + q * distance, min(DEEP, k - q * DEEP), target + (i // ROWS * deep + q) * STACK
+                for r in range(first + i, min(first + i + ROWS, last)):
+                    place = r
+                    if index_at != 0:
+                        place, soon = index[r], x + index[min(r + ROWS, last - 1)] * row
+                        fetch(soon)
+                        fetch(soon + LINE)
+                    split_row(x + place * row, width, tile)
+                    tile += 64
 
     @njit(**INNER)
     def stack(x, row, count, width, tile, beside):
@@ -185,21 +212,35 @@ def splitters() -> SimpleNamespace:
             stack(room, PANEL_ROW, count, width, target + q * STACK, deep * STACK)
 
     @njit(**INNER)
-    def left_turned(source, k, target, room):
-        """The transpose of a whole panel of k rows, as a left operand of WIDE rows. room: for WIDE * WIDE float32."""
-        deep = (k + DEEP - 1) // DEEP
+    def left_turned(source, index_at, row, width, k, ahead, target, room):
+        """The transpose of k rows of `width` numbers, at most WIDE, as a left operand.
+
+        ahead: bytes from these numbers of a row to those that will be wanted next, of rows that have an index. room:
+        for WIDE * WIDE float32.
+        """
+        deep, index = (k + DEEP - 1) // DEEP, integers(index_at)
         for q in range(deep):
-            x, count = source + q * DEEP * PANEL_ROW, min(DEEP, k - q * DEEP)
+            first, count = q * DEEP, min(DEEP, k - q * DEEP)
             whole = count // ROWS * ROWS
             for i in range(0, whole, ROWS):
-                for j in range(0, WIDE, ROWS):
-                    turn(x + i * PANEL_ROW + j * 4, PANEL_ROW, room + j * PANEL_ROW + i * 4, PANEL_ROW)
+                for j in range(0, width, ROWS):
+                    here, place = source + j * 4, room + j * PANEL_ROW + i * 4
+                    if index_at == 0:  # panels have all columns there
+                        turn(here + (first + i) * PANEL_ROW, PANEL_ROW, place, PANEL_ROW)
+                    else:
+                        turn_rows(here, index_at + (first + i) * 8, row, width - j, place)
             for i in range(whole, count):
-                for j in range(WIDE):
-                    numbers(room)[j * WIDE + i] = numbers(x)[i * WIDE + j]
-            for i in range(2):
-                tile = target + (i * deep + q) * STACK
+                x = numbers(source + (index[first + i] if index_at != 0 else first + i) * row)
+                for j in range(width):
+                    numbers(room)[j * WIDE + i] = x[j]
+            if index_at != 0:
+                for i in range(first, first + count):
+                    soon = source + index[i] * row + ahead
+                    fetch(soon)
+                    fetch(soon + LINE)
+            for i in range(0, width, ROWS):
+                tile = target + (i // ROWS * deep + q) * STACK
                 for r in range(ROWS):
-                    split_row(room + (i * ROWS + r) * PANEL_ROW, count, tile + r * 64)
+                    split_row(room + (i + r) * PANEL_ROW, count, tile + r * 64)
 
     return SimpleNamespace(left=left, left_turned=left_turned, right=right, right_turned=right_turned)

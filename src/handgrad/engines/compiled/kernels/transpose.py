@@ -7,6 +7,26 @@ from typing import Any
 import numpy as np
 
 
+def transposed(b: Any, rows: list[Any]) -> list[Any]:
+    """The columns of so many vectors of as many lanes, with a block builder."""
+    from llvmlite import ir
+
+    rows, lanes = list(rows), len(rows)
+
+    def pick(x, y, places):
+        return b.shuffle_vector(x, y, ir.Constant(ir.VectorType(ir.IntType(32), lanes), places))
+
+    half = lanes // 2
+    while half:  # swap the off-diagonal blocks, of half the width each time
+        for i in range(lanes):
+            if not i & half:
+                x, y = rows[i], rows[i + half]
+                rows[i] = pick(x, y, [j if not j & half else lanes + j - half for j in range(lanes)])
+                rows[i + half] = pick(x, y, [j + half if not j & half else lanes + j for j in range(lanes)])
+        half //= 2
+    return rows
+
+
 def square_transpose(real: Any, lanes: int) -> Any:
     """An intrinsic (source, bytes of its row, target, bytes of its row): a square of `lanes` rows, in registers."""
     from llvmlite import ir
@@ -24,21 +44,10 @@ def square_transpose(real: Any, lanes: int) -> Any:
             def at(base, row, i):
                 return b.inttoptr(b.add(base, b.mul(row, row.type(i))), vec.as_pointer())
 
-            def pick(x, y, places):
-                return b.shuffle_vector(x, y, ir.Constant(ir.VectorType(ir.IntType(32), lanes), places))
-
             rows = [b.load(at(source, source_row, i)) for i in range(lanes)]
             for row in rows:
                 row.align = size
-            half = lanes // 2
-            while half:  # swap the off-diagonal blocks, of half the width each time
-                for i in range(lanes):
-                    if not i & half:
-                        x, y = rows[i], rows[i + half]
-                        rows[i] = pick(x, y, [j if not j & half else lanes + j - half for j in range(lanes)])
-                        rows[i + half] = pick(x, y, [j + half if not j & half else lanes + j for j in range(lanes)])
-                half //= 2
-            for i, row in enumerate(rows):
+            for i, row in enumerate(transposed(b, rows)):
                 b.store(row, at(target, target_row, i)).align = size
             return context.get_dummy_value()
 

@@ -13,19 +13,20 @@ from handgrad.engines.compiled.kernels.calls import call
 from handgrad.engines.compiled.kernels.memory import atomics, pointer
 from handgrad.engines.compiled.kernels.optimizers import DECAY
 from handgrad.engines.compiled.kernels.options import INNER
+from handgrad.engines.compiled.kernels.row_products import row_products
 from handgrad.engines.compiled.kernels.vectors import CACHED, LINE, Vectors
 
 
 @cache
 def weight_gradients(real: Any, kind: Vectors) -> Any:
-    """An njit function (kernels, instruction, base, m, thread, threads, pace, room) for one WEIGHT_GRADIENT.
+    """An njit function (kernels, instruction, base, index, m, thread, threads, pace, room) for one WEIGHT_GRADIENT.
 
     A block is one panel of A by one of B, or by two abreast, over all m samples; by the matrix unit, several panels of
     A. A thread begins with its own share of the blocks, as in each step, so that their parameters stay in its cache;
     done with it, it takes what is left of the others'. Each block is one thread's alone: the result is the same whoever
     takes it.
-    instruction, pace: addresses; pace of the numbers of the optimizer's step, or 0 where that is to come when all of
-    the gradient is there.
+    instruction, index, pace: addresses; index of the batch's rows in the data, pace of the numbers of the optimizer's
+    step, or 0 where that is to come when all of the gradient is there.
     """
     from numba import njit
 
@@ -33,7 +34,7 @@ def weight_gradients(real: Any, kind: Vectors) -> Any:
     integers, floats = pointer(np.int64), pointer(np.float64)
     by_columns, step = call(calls.BY_COLUMNS), call(calls.STEP)
     turn, lay, tiles = call(calls.TURN), call(calls.LAY), call(calls.TILES)
-    amx, claim = kind.amx, atomics().add
+    amx, claim, lies = kind.amx, atomics().add, row_products(real, kind).lies
     pays, bytes_of, panels_at_once = (
         njit(**INNER)(f) for f in (matrix_unit.pays, matrix_unit.bytes_of, matrix_unit.panels_at_once)
     )
@@ -41,7 +42,7 @@ def weight_gradients(real: Any, kind: Vectors) -> Any:
     none, most, each = np.int64(0), kind.abreast, panel or 2**62
 
     @njit(**INNER)
-    def run(kernels, instruction, base, m, thread, threads, pace_at, room):
+    def run(kernels, instruction, base, index_at, m, thread, threads, pace_at, room):
         fields = integers(instruction)
         a, b, n, k = base[p.WORK] + fields[p.A], base[p.WORK] + fields[p.B], fields[p.N], fields[p.K]
         piece = integers(base[p.PIECES] + fields[p.PIECE] * p.PIECE_COLUMNS * 8)
@@ -60,6 +61,7 @@ def weight_gradients(real: Any, kind: Vectors) -> Any:
         if unit:  # down as many panels of A as stay there, with each pair of B's
             tall = at_once
             before_strip = unit_block + (tall + 1) * k_width * bytes_of(m)
+        _, source, index, row, apart = lies(fields, base, index_at, a, k, n, m, threads)
         blocks, owner, helped = (down + tall - 1) // tall * across, thread, 0
         block = blocks * thread // threads - 1
         while helped < (threads if counters != 0 else 1):
@@ -90,7 +92,7 @@ def weight_gradients(real: Any, kind: Vectors) -> Any:
                     target = base[p.TRANSPOSED] + (piece[p.TURNED] + q * n + j * min(height, k_width)) * size
             if unit:
                 if turned != first:
-                    turn(kernels, left, height, m, room)
+                    turn(kernels, source + first * apart, index, row, m, height, apart, room)
                     turned = first
                 c_next = next_panel
                 if steps and not fields[p.ADD]:  # the step alone will read it: so it stays in the cache
