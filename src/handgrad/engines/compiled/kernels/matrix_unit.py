@@ -28,6 +28,7 @@ HEAVY = 2**19  # bytes of a weight whose transpose is not in the second cache an
 # The six products, (third of the left, of the right), the small ones first. From each to the next, one of both stays.
 PRODUCTS = ((2, 0), (1, 0), (1, 1), (0, 1), (0, 2), (0, 0))
 SUM, LEFT, RIGHT = 0, 4, 6  # the first tile of each in the registers
+AS_B, AS_C, TO_WRITE = range(3)  # what `tiles` asks for ahead
 
 
 @cache
@@ -283,7 +284,7 @@ def matrix_unit() -> SimpleNamespace:
             copy(source, source_row, C, row, rows, saved, sums, width)
 
     @njit(**INNER)
-    def block(room, a, b, deep, C, row, rows, width, start, add, saved, sums, mode, lines, ahead, far, other, to_write):
+    def block(room, a, b, deep, C, row, rows, width, start, add, saved, sums, mode, lines, ahead, far, other, soon):
         """A block of C, two tiles by two or what is left of it: its start, or C, and the products of so many stacks.
 
         lines: of what will be wanted soon, so many with each stack, from `ahead` on, and from `other` on unless it is
@@ -298,12 +299,14 @@ def matrix_unit() -> SimpleNamespace:
         beside = deep * STACK
         for _ in range(deep):
             for line in range(0, lines * LINE, LINE):
-                if to_write:
+                if soon == TO_WRITE:
                     fetch_to_write(ahead + line)
                     if other != 0:
                         fetch_to_write(other + line)
                 else:
                     fetch(ahead + line)
+                    if other != 0:
+                        fetch(other + line)
             ahead += far
             if other != 0:
                 other += far
@@ -341,19 +344,19 @@ def matrix_unit() -> SimpleNamespace:
         """A right operand into the room: the transpose of `width` rows, at most WIDE, from `first` on, of (k, n)."""
         right_turned(weight, k, first, width, n, right_place(n, m, room), room)
 
-    def tiles(room, k, m, width, C, row, start, add, saved, sums, mode, ahead, far, other, to_write):
+    def tiles(room, k, m, width, C, row, start, add, saved, sums, mode, ahead, far, other, soon):
         """C[m, width] = start + A B, as `by_rows`, a panel at most; A and B: what lies in the room. row: bytes of C's.
 
-        ahead: a block as large as one of C or of B that will be wanted soon, or 0: to be written, as C, `far` bytes
-        from row to row of `other`, a second one, unless that is 0; else to be read, `far` bytes from each stack's rows
-        to the next's, or 0 where they follow one another.
+        ahead: what will be wanted soon, or 0. As `soon` says, as large as B, AS_B, `far` bytes from each stack's rows
+        to the next's, or 0 where they follow one another; else as large as C, to be read, AS_C, or TO_WRITE, and then
+        `far` bytes from row to row of `other`, a second one, unless that is 0.
         """
         deep, high = (k + DEEP - 1) // DEEP, (m + WIDE - 1) // WIDE
         a, b = room + BLOCK, right_place(k, m, room)
-        lines = WIDE * PANEL_ROW // LINE // (deep if to_write else high) if ahead != 0 else 0
+        lines = WIDE * PANEL_ROW // LINE // (high if soon == AS_B else deep) if ahead != 0 else 0
         for i in range(0, m, WIDE):
             here, second, distance = ahead + i // WIDE * deep * lines * LINE, other, lines * LINE
-            if to_write:
+            if soon != AS_B:
                 here = ahead + i * row
                 if other != 0:
                     second = other + i * far
@@ -361,7 +364,7 @@ def matrix_unit() -> SimpleNamespace:
                 here, distance = ahead + i // WIDE * lines * LINE, far
             block(
                 *(room, a + i // ROWS * deep * STACK, b, deep, C + i * row, row, m - i, width),
-                *(start, add, saved + i * row, sums, mode, lines, here, distance, second, to_write),
+                *(start, add, saved + i * row, sums, mode, lines, here, distance, second, soon),
             )
 
     return SimpleNamespace(spread=spread, turn=turn, lay=lay, lay_turned=lay_turned, tiles=tiles)

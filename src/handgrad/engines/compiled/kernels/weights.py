@@ -10,11 +10,15 @@ import numpy as np
 from handgrad.engines.compiled.kernels import calls, matrix_unit
 from handgrad.engines.compiled.kernels import program as p
 from handgrad.engines.compiled.kernels.calls import call
+from handgrad.engines.compiled.kernels.matrix_unit import AS_B, AS_C, TO_WRITE
 from handgrad.engines.compiled.kernels.memory import atomics, pointer
 from handgrad.engines.compiled.kernels.optimizers import DECAY
 from handgrad.engines.compiled.kernels.options import INNER
 from handgrad.engines.compiled.kernels.row_products import row_products
 from handgrad.engines.compiled.kernels.vectors import CACHED, LINE, Vectors
+
+# Rows of a batch with which a product takes so long that the optimizer's moments may come into the cache beside it.
+AHEAD = 256
 
 
 @cache
@@ -101,15 +105,17 @@ def weight_gradients(real: Any, kind: Vectors) -> Any:
                 for i in range(0, w, each):
                     panel_of_b, width = right + i * m * size, min(each, w - i)
                     lay(kernels, panel_of_b, m, panel * size, width, height, room)
-                    ahead, far, other = panel_of_b + panel * m * size, none, none
-                    to_write = wanted != 0 and threads > 1  # else nobody else has read it
-                    if to_write:
-                        ahead, far, other = wanted + i // each * next_panel, n * size, target
+                    ahead, far, other, soon = panel_of_b + panel * m * size, none, none, AS_B
+                    beside = here + i // each * next_panel
+                    if wanted != 0 and threads > 1:  # another may have read it
+                        ahead, far, other, soon = base[p.PARAMS] + beside, n * size, target, TO_WRITE
                         if target != 0:
                             other += i * min(each, height) * size
+                    elif wanted != 0 and m >= AHEAD:
+                        ahead, far, other, soon = base[p.SPEEDS] + beside, width * size, base[p.SQUARES] + beside, AS_C
                     tiles(
                         *(kernels, room, m, height, width, strip + i // each * c_next, width * size),
-                        *(base[p.ZEROS], fields[p.ADD], none, none, none, ahead, far, other, to_write),
+                        *(base[p.ZEROS], fields[p.ADD], none, none, none, ahead, far, other, soon),
                     )
             else:
                 second, third, fourth = none, none, none
