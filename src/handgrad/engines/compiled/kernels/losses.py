@@ -70,16 +70,20 @@ def losses(real: Any, kind: Vectors) -> Callable[..., float]:
         return total
 
     @njit(**INLINE)
-    def entropy(s_at, s, d, i, n, stride, distance, y, t, label, smoothing):
-        """Cross-entropy with the row y[t:] where label is -1, with the label otherwise, smoothed.
-
-        Returns (S, w, t) of which it is ln(S) w - t, S being the sum of exp(s - the largest).
-        """
+    def largest_score(s_at, s, i, n, stride, distance):
         largest = s[i * stride]
         for q in range(0, n, stride):
             r, w = i * stride + q // stride * distance, min(stride, n - q)
             for j in range(0, w, width or w):
                 largest = largest_of(s_at + (r + j) * size, min(width or w, w - j), largest)
+        return largest
+
+    @njit(**INLINE)
+    def entropy(s, d, i, n, stride, distance, y, t, label, smoothing, largest):
+        """Cross-entropy with the row y[t:] where label is -1, with the label otherwise, smoothed.
+
+        Returns (S, w, t) of which it is ln(S) w - t, S being the sum of exp(s - the largest).
+        """
         total, target, mass = zero, zero, one
         keep, share = one - smoothing, smoothing / real(n)
         for q in range(0, n, stride):
@@ -154,6 +158,9 @@ def losses(real: Any, kind: Vectors) -> Callable[..., float]:
         each = one / real(whole)
         together, by_label = code == CROSS_ENTROPY and weight_at == 0, code in (CROSS_ENTROPY, HINGE)
         product, logs, mass = 1.0, 0.0, one
+        if code in (CROSS_ENTROPY, SOFT_CROSS_ENTROPY):  # in goes of their own: no row waits for what it needs itself
+            for i in range(first, end):
+                pulls[i] = largest_score(s_at, s, i, n, stride, distance)
         for i in range(first, end):
             row = index[i]
             if by_label and i + FAR < end:
@@ -164,7 +171,9 @@ def losses(real: Any, kind: Vectors) -> Callable[..., float]:
                 value = hinge(s, d, i, n, stride, distance, labels[row], a, factor)
             elif code in (CROSS_ENTROPY, SOFT_CROSS_ENTROPY):
                 label = labels[row] if code == CROSS_ENTROPY else np.int64(-1)
-                sum_of_exp, mass, target = entropy(s_at, s, d, i, n, stride, distance, y, row * n, label, a)
+                sum_of_exp, mass, target = entropy(
+                    s, d, i, n, stride, distance, y, row * n, label, a, pulls[i]
+                )
                 pulls[i] = factor * mass / sum_of_exp
                 if together:  # the sum of their logarithms is that of their product; each is from 1 to n
                     product *= sum_of_exp
@@ -186,7 +195,7 @@ def losses(real: Any, kind: Vectors) -> Callable[..., float]:
                     value += of_outputs(code, a, rest, s, r, y, t, min(stride, n - q), d, factor)
                 value /= real(n)
             total += weight * value
-        if code in (CROSS_ENTROPY, SOFT_CROSS_ENTROPY):  # in a second go: no row waits for its own sum
+        if code in (CROSS_ENTROPY, SOFT_CROSS_ENTROPY):
             for i in range(first, end):
                 row = index[i]
                 label = labels[row] if code == CROSS_ENTROPY else np.int64(-1)
