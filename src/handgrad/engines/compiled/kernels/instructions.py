@@ -11,7 +11,7 @@ from handgrad.engines.compiled.kernels import calls
 from handgrad.engines.compiled.kernels import program as p
 from handgrad.engines.compiled.kernels.calls import call
 from handgrad.engines.compiled.kernels.elementwise import IDENTITY, RELU, elementwise
-from handgrad.engines.compiled.kernels.memory import barrier, pointer, prefetch
+from handgrad.engines.compiled.kernels.memory import barrier, move, pointer, prefetch
 from handgrad.engines.compiled.kernels.options import INNER
 from handgrad.engines.compiled.kernels.program import (
     BEFORE,
@@ -45,10 +45,9 @@ def forward(real: Any, kind: Vectors) -> Any:
     """
     from numba import njit
 
-    at, integers = pointer(real), pointer(np.int64)
-    keys, floats = pointer(np.uint64), pointer(np.float64)
+    integers, keys, floats = pointer(np.int64), pointer(np.uint64), pointer(np.float64)
     size, panel = np.dtype(real).itemsize, kind.panel(real)
-    e, prefetch_line = elementwise(real), prefetch()
+    e, prefetch_line, copy_bytes = elementwise(real), prefetch(), move()
     join_gate, copy, drop = e.join_gate, e.copy, e.drop
     activate, keep = call(calls.ACTIVATE), call(calls.KEEP)
     lay, tiles, amx = call(calls.LAY), call(calls.TILES), kind.amx
@@ -61,7 +60,7 @@ def forward(real: Any, kind: Vectors) -> Any:
     def gather(x_at, n, index_at, y_at, stride, distance, first, last, left, end):
         """Rows from `first` up to `last`, their columns from `left` up to `end`."""
         # rows are anywhere in memory, and the processor cannot guess which come next: so it is told, some of them ahead
-        x, y, index = at(x_at), at(y_at), integers(index_at)
+        index = integers(index_at)
         for begin in range(first - SOON, last, SOON):
             for i in range(begin + SOON, min(begin + 2 * SOON, last)):
                 soon = x_at + index[i] * n * size
@@ -70,12 +69,7 @@ def forward(real: Any, kind: Vectors) -> Any:
             for q in range(left, end, stride):  # some rows of each panel, as they lie one after the other there
                 for i in range(max(begin, first), min(begin + SOON, last)):
                     row, place = index[i] * n, q // stride * distance + i * stride
-                    if panel and n - q >= panel:
-                        for j in range(panel):
-                            y[place + j] = x[row + q + j]
-                    else:
-                        for j in range(min(stride, n - q)):
-                            y[place + j] = x[row + q + j]
+                    copy_bytes(x_at + (row + q) * size, y_at + place * size, min(stride, n - q) * size)
 
     @njit(**INNER)
     def partial_sums(kernels, fields, base, index, a, out, m, thread, threads, room):

@@ -171,9 +171,7 @@ def losses(real: Any, kind: Vectors) -> Callable[..., float]:
                 value = hinge(s, d, i, n, stride, distance, labels[row], a, factor)
             elif code in (CROSS_ENTROPY, SOFT_CROSS_ENTROPY):
                 label = labels[row] if code == CROSS_ENTROPY else np.int64(-1)
-                sum_of_exp, mass, target = entropy(
-                    s, d, i, n, stride, distance, y, row * n, label, a, pulls[i]
-                )
+                sum_of_exp, mass, target = entropy(s, d, i, n, stride, distance, y, row * n, label, a, pulls[i])
                 pulls[i] = factor * mass / sum_of_exp
                 if together:  # the sum of their logarithms is that of their product; each is from 1 to n
                     product *= sum_of_exp

@@ -1,4 +1,4 @@
-"""What Numba lacks: numbers at an address, and the few instructions by which threads wait for one another."""
+"""What Numba lacks: numbers at an address, copies, and the few instructions by which threads wait for one another."""
 
 from __future__ import annotations
 
@@ -107,6 +107,26 @@ def prefetch(level: int = 3, to_write: bool = False) -> Any:
             return context.get_dummy_value()
 
         return types.void(types.intp), codegen
+
+    return function
+
+
+@cache
+def move() -> Any:
+    """An intrinsic (source, target, count) that copies so many bytes, from one address to another."""
+    from llvmlite import ir
+    from numba import types
+    from numba.core import cgutils
+    from numba.extending import intrinsic
+
+    @intrinsic
+    def function(typing, source, target, count):
+        def codegen(context, builder, signature, args):
+            at = [builder.inttoptr(place, ir.IntType(8).as_pointer()) for place in args[:2]]
+            cgutils.raw_memcpy(builder, at[1], at[0], args[2], 1)
+            return context.get_dummy_value()
+
+        return types.void(types.intp, types.intp, types.intp), codegen
 
     return function
 
