@@ -1,8 +1,10 @@
 """Kernels on the disk: found again, never stale, compiled once, and old ones deleted."""
 
+import gc
 import os
 import threading
 import time
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -212,6 +214,33 @@ def test_interrupted_compiling(folder):
     assert not folder.exists()
     patient = True
     assert compiles(build=build)
+
+
+@pytest.mark.parametrize("collects", [False, True])
+@pytest.mark.parametrize("fault", [None, KeyboardInterrupt])
+def test_the_collector_of_cycles_waits_while_numba_compiles(collects, fault):
+    """And goes on as it was, also where compiling ends early."""
+    seen = []
+
+    @intrinsic
+    def look(typing, x):
+        def codegen(context, builder, signature, args):
+            seen.append(gc.isenabled())
+            if fault:
+                raise fault
+            return args[0]
+
+        return types.int64(types.int64), codegen
+
+    (gc.enable if collects else gc.disable)()
+    try:
+        with pytest.raises(fault) if fault else nullcontext():
+            cache.compiled("plus", lambda: lambda x: look(x) + 1, SIGNATURE)
+        assert gc.isenabled() == collects
+    finally:
+        gc.enable()
+    assert seen
+    assert not any(seen)
 
 
 @pytest.mark.parametrize("late", [False, True])

@@ -10,6 +10,7 @@ Loading executes machine code, so nothing is loaded from a folder or file that s
 from __future__ import annotations
 
 import functools
+import gc
 import hashlib
 import itertools
 import os
@@ -20,8 +21,8 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -74,11 +75,24 @@ def _load_or_compile(name: str, build: Callable[[], Kernel], signature: Any, ann
             # Numba numbers functions from 1 in every process, and the number alone keeps the symbols of a factory's
             # closures apart: two kernels of two processes would share one's inner functions (Numba's issue 10486).
             FunctionIdentity._unique_ids = itertools.count(secrets.randbits(62))
-            dispatcher.compile(signature)
+            with _uncollected():
+                dispatcher.compile(signature)
             (result,) = dispatcher.overloads.values()
             if path and not result.library.has_dynamic_globals:  # addresses that hold in this process alone
                 _write(path, key, name, dumps(result._reduce()))
     return _sealed(dispatcher, name)
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """Python's collector waits: again and again it would look through all that Numba makes, a tenth of its time."""
+    waits = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if waits:
+            gc.enable()
 
 
 def _load(dispatcher: Any, path: Path | None, key: str) -> bool:
