@@ -1,4 +1,7 @@
-"""Rows of the data that the matrix unit reads where they lie, without a copy of each batch: the same bits as of one."""
+"""Rows of the data that the matrix unit reads where they lie, without a copy of each batch: the same bits as of one.
+
+So it is where each thread's part of a product, however even, would go to the unit of a copy too.
+"""
 
 import numpy as np
 import pytest
@@ -27,7 +30,7 @@ NEVER = {
 }
 
 
-def run(training, gathered=False, fill=None):
+def run(training, gathered=False):
     """(bits of the curve and the parameters, whether rows were gathered); `gathered`: whether they have to be."""
     engine = training.compiled()
     code = engine.program.code
@@ -61,8 +64,15 @@ def test_where_others_need_the_inputs(name):
     assert run(training)[1]
 
 
+@pytest.mark.parametrize(("first", "gathered"), [(Linear(110, 256), False), (SwiGLU(110, 256), True)], ids=str)
+def test_few_rows_for_each_thread(first, gathered):
+    """Columns of a linear layer's product are shared, and all rows are each thread's; of a gate's, rows."""
+    training = LARGER.but(model=Sequential([first, Linear(256, 5)]), rows=140, batch_size=70, threads=2, epochs=1)
+    assert run(training.but(dtype=np.float32))[1] == gathered
+
+
 def test_small_batches_and_other_numbers():
     small = LARGER.but(batch_size=16, dtype=np.float32, epochs=1)
-    assert small.compiled().program.code[0, p.IN_PLACE] == 1
+    assert not small.compiled().program.code[:, p.IN_PLACE].any()
     assert run(small)[1]
     assert not LARGER.compiled().program.code[:, p.IN_PLACE].any()

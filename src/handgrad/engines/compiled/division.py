@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from dataclasses import dataclass
 
 from handgrad.engines.compiled.graph import Graph
@@ -37,11 +38,18 @@ class Division:
 
     @property
     def in_place(self) -> tuple[int, int]:
-        """How wide the products of the inputs are, where those can be read in the data, and how many threads share
-        their rows; 0 and 0 where anything but products needs them, or products of different widths."""
+        """How wide the products of the inputs are, and the fewest rows of a batch with which each thread's part of them
+        goes to the unit, so that they can be read in the data; 0 and 0 where that is never so: where anything but
+        products needs the inputs, or products of different widths."""
         takers = [step for step in self.graph.steps if 0 in step.inputs]
         widths = {self.graph.widths[step.out] for step in takers}
         if not self.kind.amx or len(widths) != 1 or any(step.kind != "linear" for step in takers):
             return 0, 0
-        (n,) = widths
-        return n, 1 if self.termwise or self.columnwise(self.graph.widths[0], n) else self.threads
+        (n,), k = widths, self.graph.widths[0]
+        gated = any(step.kind == "gate" and takers[0].out in step.inputs for step in self.graph.steps)
+        by_columns = not gated and not self.termwise and self.columnwise(k, n)
+        share = 1 if self.termwise or by_columns else self.threads
+        columns, most = n // self.threads if by_columns else n, matrix_unit.rows_at_once(matrix_unit.bytes_of(k))
+        rows = range(1, self.batch + 1)
+        fewest = bisect_left(rows, True, key=lambda m: matrix_unit.pays(min(m // share, most), columns, k))
+        return (n, rows[fewest]) if fewest < len(rows) else (0, 0)

@@ -92,8 +92,8 @@ class Lowering:
         widths = self.graph.widths
         gated = {x for step in self.graph.steps if step.kind == "gate" for x in step.inputs}
         self.values[0] = self.matrix(widths[0])
-        by_terms, (width, share) = self.division.termwise, self.division.in_place
-        self.emit(p.GATHER, c=self.values[0], n=widths[0], k=width, columnwise=int(by_terms), in_place=share)
+        by_terms, (width, fewest) = self.division.termwise, self.division.in_place
+        self.emit(p.GATHER, c=self.values[0], n=widths[0], k=width, columnwise=int(by_terms), in_place=fewest)
         for step in self.graph.steps:
             n = widths[step.out]
             inputs = [self.values[x] for x in step.inputs]

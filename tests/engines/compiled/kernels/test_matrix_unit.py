@@ -13,9 +13,12 @@ from engines.compiled.kernels.test_products import Memory, assert_finished, draw
 from engines.compiled.trainings import OF_THE_UNITS_SIZE, Training, assert_agree
 from handgrad.engines.compiled.kernels import calls, matrix_unit
 from handgrad.engines.compiled.kernels.matrix_unit import (
+    AS_B,
+    AS_C,
     BLOCK,
     LEAST,
     LONGEST,
+    TO_WRITE,
     WIDE,
     bytes_of,
     columnwise,
@@ -63,19 +66,20 @@ def callers():
                 lay_turned(table, B, turned, first + j, width, k, m, room)
             else:
                 lay(table, B + j * k * 4, k, width * 4, width, m, room)
-            places = (start + j * 4, add, saved + c, sums + j * 4, mode, ahead, far, 0, 0)
+            places = (start + j * 4, add, saved + c, sums + j * 4, mode, ahead, far, 0, AS_B)
             tiles(table, room, k, m, width, C + c, row, *places)
         end()
 
     @njit(**ENTRY)
-    def columns(table, A, index, a_row, distance, k, B, w, C, m, add, zeros, room, wanted):
+    def columns(table, A, index, a_row, distance, k, B, w, C, m, add, zeros, room, soon):
         begin()
         turn(table, A, index, a_row, m, k, distance, room)
         for again in range(2):  # the thirds of A stay
             for j in range(0, w, WIDE):
                 width, c = min(WIDE, w - j), C + j * k * 4
                 lay(table, B + j * m * 4, m, row, width, k, room)
-                places = (zeros, add + again, 0, 0, 0, c if wanted else 0, w * 4, c if wanted else 0, 1)
+                wanted, far = (c, width * 4) if soon != AS_B else (B + (j + WIDE) * m * 4, 0)
+                places = (zeros, add + again, 0, 0, 0, wanted, far, 0 if soon == AS_B else c, soon)
                 tiles(table, room, m, k, width, c, width * 4, *places)
         end()
 
@@ -175,11 +179,11 @@ def test_by_rows(rows, before, k, w, turned, mode, add, wanted, scattered, seed)
     k=st.integers(1, 100),
     w=st.integers(1, 2 * WIDE),
     add=st.booleans(),
-    wanted=st.booleans(),
+    soon=st.sampled_from((AS_B, AS_C, TO_WRITE)),
     scattered=st.booleans(),
     seed=st.integers(0, 2**32),
 )
-def test_by_columns(m, k, w, add, wanted, scattered, seed):
+def test_by_columns(m, k, w, add, soon, scattered, seed):
     rng, make = np.random.default_rng(seed), Memory(np.float32)
     x, dz, old = drawn(rng, np.float32, m, k), drawn(rng, np.float32, m, w), drawn(rng, np.float32, k, w)
     a, distance, _kept = lying(x, scattered, rng, make)
@@ -190,7 +194,7 @@ def test_by_columns(m, k, w, add, wanted, scattered, seed):
         part[:] = old[:, q * WIDE : (q + 1) * WIDE]
     room, place = room_for(BLOCK + (padded(k) + WIDE) * bytes_of(m))
     places = (*a, distance, k, b.ctypes.data, w, c.ctypes.data, m, int(add), zeros.ctypes.data)
-    callers()[1](table(), *places, place, wanted)
+    callers()[1](table(), *places, place, soon)
     np.testing.assert_array_equal(np.hstack(parts), 2 * (x.T @ dz) + (old if add else 0))
     make.assert_kept()
     assert_kept(room)
@@ -241,7 +245,7 @@ def test_as_near_by_columns(m):
     _, room = room_for(BLOCK + (padded(40) + WIDE) * bytes_of(m))
     left = (a.ctypes.data, 0, 4 * WIDE, m * WIDE * 4, 40)
     places = (*left, b.ctypes.data, 50, c.ctypes.data, m, 0, zeros.ctypes.data)
-    callers()[1](table(), *places, room, False)
+    callers()[1](table(), *places, room, AS_B)
     found = np.hstack([c[: 40 * WIDE].reshape(40, WIDE), c[40 * WIDE :].reshape(40, 50 - WIDE)])
     exact, size = 2 * (x.T.astype(float) @ dz), np.abs(x.T).astype(float) @ np.abs(dz)
     assert (np.abs(found - exact) / size).max() <= 2 * (m + 2) * UNIT

@@ -85,7 +85,7 @@ def _load_or_compile(name: str, build: Callable[[], Kernel], signature: Any, ann
 
 @contextmanager
 def _uncollected() -> Iterator[None]:
-    """Python's collector waits: again and again it would look through all that Numba makes, a tenth of its time."""
+    """Python's collector waits: again and again it would look through all that Numba makes, for 7 % of the time."""
     waits = gc.isenabled()
     gc.disable()
     try:

@@ -11,7 +11,8 @@ from handgrad.engines.compiled.kernels import calls
 from handgrad.engines.compiled.kernels import program as p
 from handgrad.engines.compiled.kernels.calls import call
 from handgrad.engines.compiled.kernels.elementwise import IDENTITY, RELU, elementwise
-from handgrad.engines.compiled.kernels.memory import barrier, move, pointer, prefetch
+from handgrad.engines.compiled.kernels.matrix_unit import AS_B
+from handgrad.engines.compiled.kernels.memory import barrier, copy_bytes, pointer, prefetch
 from handgrad.engines.compiled.kernels.options import INNER
 from handgrad.engines.compiled.kernels.program import (
     BEFORE,
@@ -47,7 +48,7 @@ def forward(real: Any, kind: Vectors) -> Any:
 
     integers, keys, floats = pointer(np.int64), pointer(np.uint64), pointer(np.float64)
     size, panel = np.dtype(real).itemsize, kind.panel(real)
-    e, prefetch_line, copy_bytes = elementwise(real), prefetch(), move()
+    e, prefetch_line, move = elementwise(real), prefetch(), copy_bytes()
     join_gate, copy, drop = e.join_gate, e.copy, e.drop
     activate, keep = call(calls.ACTIVATE), call(calls.KEEP)
     lay, tiles, amx = call(calls.LAY), call(calls.TILES), kind.amx
@@ -69,7 +70,7 @@ def forward(real: Any, kind: Vectors) -> Any:
             for q in range(left, end, stride):  # some rows of each panel, as they lie one after the other there
                 for i in range(max(begin, first), min(begin + SOON, last)):
                     row, place = index[i] * n, q // stride * distance + i * stride
-                    copy_bytes(x_at + (row + q) * size, y_at + place * size, min(stride, n - q) * size)
+                    move(x_at + (row + q) * size, y_at + place * size, min(stride, n - q) * size)
 
     @njit(**INNER)
     def partial_sums(kernels, fields, base, index, a, out, m, thread, threads, room):
@@ -91,7 +92,7 @@ def forward(real: Any, kind: Vectors) -> Any:
                 lay(kernels, weight, length, w * size, w, rows, room)
                 tiles(
                     *(kernels, room, length, rows, w, out + q // WIDE * between + here, PANEL_ROW),
-                    *(bias, none, none, none, STORE, weight + k * PANEL_ROW, none, none, none),
+                    *(bias, none, none, none, STORE, weight + k * PANEL_ROW, none, none, AS_B),
                 )
 
     def run(kernels, code, numbers, begin, end, base_at, index_at, m, first, last, drawn, thread, threads, room):

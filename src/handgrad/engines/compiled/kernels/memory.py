@@ -112,8 +112,8 @@ def prefetch(level: int = 3, to_write: bool = False) -> Any:
 
 
 @cache
-def move() -> Any:
-    """An intrinsic (source, target, count) that copies so many bytes, from one address to another."""
+def copy_bytes() -> Any:
+    """An intrinsic (source, target, count) that copies so many bytes, of which none may be in both places."""
     from llvmlite import ir
     from numba import types
     from numba.core import cgutils

@@ -11,8 +11,8 @@ import numpy as np
 (
     GATHER,  # C: the batch's inputs, N wide
     LINEAR,  # C = f(A weight + bias), A being K wide and C N wide; MODE: f, D: f's local gradient
-    PARTIAL_SUMS,  # each thread's matrix in C, N wide, = A weight over the columns of A, K wide, that it gathered; the
-    # first thread's + bias
+    PARTIAL_SUMS,  # each thread's matrix in C, N wide, = A weight over columns of A, K wide, of its own; the first
+    # thread's + bias
     JOIN_SUMS,  # C = f(the sum of all threads' matrices in A); MODE: f, D: f's local gradient
     ACTIVATE,  # C = f(A); MODE: f, D: its local gradient
     GATED,  # C = B f(D), B = A weight + bias, D = A weight' + bias', GATE_WEIGHT, GATE_BIAS; then B, D as GATE's A, B
@@ -46,10 +46,9 @@ PIECES_COUNT, OPTIMIZER, ELSEWHERE, BEFORE = range(18, 22)
 
 # COLUMNWISE: each of several threads takes columns of the result, over all rows, not rows of it; of PARTIAL_SUMS, of A.
 # WAIT: until all threads have come as far, as the instruction or the one before it is columnwise; PARTIAL_SUMS, of what
-# the thread gathered itself, need not.
-# IN_PLACE: how many threads share the rows of the inputs' products, 0 where rows are always gathered: else those of a
-# batch that is large enough are read in the data (see `row_products`). Of GATHER, whose K is how wide the products are,
-# and of all that takes the inputs.
+# the thread gathered itself, if anything was, need not.
+# IN_PLACE: the fewest rows of a batch that may be read in the data, 0 where all are gathered (see `row_products`). Of
+# GATHER, whose K is then how wide the inputs' products are, and of all that takes the inputs.
 OP, A, B, C, D, N, K, WEIGHT, BIAS, SUMS, MODE, ADD, DRAW, GATE_WEIGHT, GATE_BIAS, PIECE, CLAIM = range(17)
 BY_UNIT, COLUMNWISE, WAIT, IN_PLACE = range(17, 21)
 FIELDS = 21

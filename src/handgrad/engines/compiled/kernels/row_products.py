@@ -11,6 +11,7 @@ import numpy as np
 from handgrad.engines.compiled.kernels import calls, matrix_unit
 from handgrad.engines.compiled.kernels import program as p
 from handgrad.engines.compiled.kernels.calls import call
+from handgrad.engines.compiled.kernels.matrix_unit import AS_B
 from handgrad.engines.compiled.kernels.options import INLINE, INNER
 from handgrad.engines.compiled.kernels.thirds import PANEL_ROW, WIDE
 from handgrad.engines.compiled.kernels.vectors import CACHED, Vectors
@@ -63,6 +64,7 @@ def row_products(real: Any, kind: Vectors) -> SimpleNamespace:
     for so many rows from the first on, wherever they are (see `splitters`), and then multiply(kernels, by_unit, room,
     left, distance, k, weight, turned, q, *as by_rows), for a panel of the weight or two; or, by the unit, of the
     transpose of a weight of `turned` rows, from row q on, which lies as it is.
+    gradient_by_unit(k, n, m, threads): whether that of a weight's gradient goes to the unit.
     lies(fields, base, index, a, k, n, m, threads) -> (whether rows of the data are taken where they lie, source, index,
     row, distance) of the left operand, which is the matrix a else; with `index`, of the batch's rows in the data.
     """
@@ -106,21 +108,28 @@ def row_products(real: Any, kind: Vectors) -> SimpleNamespace:
                     following, far = weight + (j + WIDE) * k * size, none
                 tiles(
                     *(kernels, room, k, rows, width, target + c, PANEL_ROW),
-                    *(start + j * size, add, saved + c, sums + j * size, mode, following, far, none, none),
+                    *(start + j * size, add, saved + c, sums + j * size, mode, following, far, none, AS_B),
                 )
         else:
             by_rows(kernels, left, distance, k, weight, w, target, rows, start, add, saved, sums, mode)
 
     @njit(**INNER)
-    def in_place(k, n, m, share, threads):
-        # whether the product goes to the unit, and the weight's gradient too
-        kept = min(k, panels_at_once(bytes_of(m), (k + WIDE - 1) // WIDE, threads) * WIDE)
-        return by_unit(k, n, m // share) and pays(kept, n, m)
+    def gradient_by_unit(k, n, m, threads):
+        if not amx:
+            return False
+        return pays(min(k, panels_at_once(bytes_of(m), (k + WIDE - 1) // WIDE, threads) * WIDE), n, m)
 
     @njit(**INNER)
     def lies(fields, base, index, a, k, n, m, threads):
-        if amx and fields[p.IN_PLACE] > 0 and in_place(k, n, m, fields[p.IN_PLACE], threads):
+        if 0 < fields[p.IN_PLACE] <= m and gradient_by_unit(k, n, m, threads):
             return True, base[p.INPUTS], index, k * size, np.int64(PANEL_ROW)
         return False, a, none, np.int64(PANEL_ROW), m * PANEL_ROW
 
-    return SimpleNamespace(by_unit=by_unit, at_once=at_once, begin=begin, multiply=multiply, lies=lies)
+    return SimpleNamespace(
+        by_unit=by_unit,
+        at_once=at_once,
+        begin=begin,
+        multiply=multiply,
+        gradient_by_unit=gradient_by_unit,
+        lies=lies,
+    )

@@ -38,10 +38,9 @@ def weight_gradients(real: Any, kind: Vectors) -> Any:
     integers, floats = pointer(np.int64), pointer(np.float64)
     by_columns, step = call(calls.BY_COLUMNS), call(calls.STEP)
     turn, lay, tiles = call(calls.TURN), call(calls.LAY), call(calls.TILES)
-    amx, claim, lies = kind.amx, atomics().add, row_products(real, kind).lies
-    pays, bytes_of, panels_at_once = (
-        njit(**INNER)(f) for f in (matrix_unit.pays, matrix_unit.bytes_of, matrix_unit.panels_at_once)
-    )
+    products, claim = row_products(real, kind), atomics().add
+    gradient_by_unit, lies = products.gradient_by_unit, products.lies
+    bytes_of, panels_at_once = njit(**INNER)(matrix_unit.bytes_of), njit(**INNER)(matrix_unit.panels_at_once)
     unit_block = matrix_unit.BLOCK
     none, most, each = np.int64(0), kind.abreast, panel or 2**62
 
@@ -60,10 +59,9 @@ def weight_gradients(real: Any, kind: Vectors) -> Any:
         # through as many panels of B as stay in the second cache, with each panel of A, before the next ones
         tall, group = 1, max(1, CACHED // (m * n_width * size))
         turned, before_strip = -1, none  # the first panel of A whose thirds are there; bytes that thirds take
-        at_once = panels_at_once(bytes_of(m), down, threads)
-        unit = pays(min(k, at_once * k_width), n, m) if amx else False
+        unit = gradient_by_unit(k, n, m, threads)
         if unit:  # down as many panels of A as stay there, with each pair of B's
-            tall = at_once
+            tall = panels_at_once(bytes_of(m), down, threads)
             before_strip = unit_block + (tall + 1) * k_width * bytes_of(m)
         _, source, index, row, apart = lies(fields, base, index_at, a, k, n, m, threads)
         blocks, owner, helped = (down + tall - 1) // tall * across, thread, 0
