@@ -40,7 +40,7 @@ def handgrad_steps(X, y):
     while True:
         ticks: list[float] = []
         order = rng.permutation(len(X))
-        engine.epoch([(rows, order)], BATCH, rng, lambda _, ticks=ticks: ticks.append(time.perf_counter()))
+        engine.epoch([(rows, order)], BATCH, lambda: rng, lambda _, ticks=ticks: ticks.append(time.perf_counter()))
         yield from np.diff(ticks)
 
 

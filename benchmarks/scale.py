@@ -139,7 +139,7 @@ def handgrad_steps(configuration: Configuration, group: Any) -> dict[str, Run]:
     def run(steps: int) -> None:
         for first in range(0, steps, configuration.batches):
             order = rng.permutation(len(data))[: (steps - first) * batch]
-            engine.epoch([(data, order)], batch, stream(0, DROPOUT, 0), lambda step: None)
+            engine.epoch([(data, order)], batch, lambda: stream(0, DROPOUT, 0), lambda step: None)
 
     return {"handgrad": run}
 

@@ -24,7 +24,7 @@ def made(engine, optimizer, params=None, data=None, model=None, loss=None):
 
 def epochs(engine, count, data=None):
     for _ in range(count):
-        engine.epoch([(data or Rows(X, Y), np.arange(50))], 8, stream(0, DROPOUT, 0), lambda _: None)
+        engine.epoch([(data or Rows(X, Y), np.arange(50))], 8, lambda: stream(0, DROPOUT, 0), lambda _: None)
     return engine
 
 

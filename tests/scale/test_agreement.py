@@ -1,5 +1,7 @@
 """Several processes against one: the same parameters, losses and errors. The processes are threads here, see groups."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 
@@ -184,7 +186,7 @@ def in_one(parts, orders, optimizer):
     for epoch, order in enumerate(orders):
         batches = [part[order[at : at + 10]] for at in range(0, len(order), 10) for part in parts]
         rows = np.concatenate(batches)
-        engine.epoch([(data, rows)], 10 * len(parts), stream(0, DROPOUT, epoch), lambda step: None)
+        engine.epoch([(data, rows)], 10 * len(parts), partial(stream, 0, DROPOUT, epoch), lambda step: None)
     return engine.params.flat
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol
@@ -58,7 +58,7 @@ class Engine(Protocol):
         self,
         parts: Iterable[Part],
         batch_size: int,
-        rng: np.random.Generator,
+        generator: Callable[[], np.random.Generator],
         on_step: Any,
         begun: Begun | None = None,
     ) -> tuple[float, float]:

@@ -150,19 +150,21 @@ class EagerEngine:
         self,
         parts: Iterable[Part],
         batch_size: int,
-        rng: np.random.Generator,
+        generator: Callable[[], np.random.Generator],
         on_step: Callable[[int], None],
         begun: Begun | None = None,
     ) -> tuple[float, float]:
         """One pass over the parts of the data: (mean loss over samples, mean gradient norm over steps).
 
         parts: (rows, order) of each, all but the last a whole number of batches. rows: has take(index) giving x, y and
-        weight. order: the index of those to train on, in that order. rng: for dropout. on_step: called after steps,
-        which then are all there; what it raises comes through. begun: what the property of that name was within an
+        weight. order: the index of those to train on, in that order. generator: makes the one that dropout draws
+        from, as it is at the epoch's beginning. on_step: called after steps, which then are all there; what it raises
+        comes through. begun: what the property of that name was within an
         epoch of the same arguments, to do the rest of it. Raises DivergenceError when the loss or the gradient is not
         finite, and then holds the last parameters whose loss was.
         """
         total, norms, seen = begun.sums.tolist() if begun else (0.0, 0.0, 0)
+        rng = generator()
         generators = self._generators(rng)
         if begun:
             _restore(generators, begun.generators)

@@ -6,6 +6,7 @@ import time
 import warnings
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -124,8 +125,8 @@ class Run:
         e, total, norms = self.estimator, 0.0, 0.0
         for part, (rows, here) in enumerate(self.samples.parts(order, batch_size)):
             # by the samples seen so far, so that calls of partial_fit with one seed drop other units
-            rng = stream(seed, DROPOUT, e.t_, part) if e.dropout else _UNUSED
-            loss, norm = engine.epoch([(rows, here)], batch_size, rng, _nothing)
+            generator = partial(stream, seed, DROPOUT, e.t_, part)
+            loss, norm = engine.epoch([(rows, here)], batch_size, generator, _nothing)
             total, norms = total + loss * len(here), norms + norm * len(here)
         return total / len(order), norms / len(order)
 
@@ -234,6 +235,3 @@ def batch_size_of(batch_size: Any, n: int) -> int:
 
 def _nothing(step: int) -> None:
     """Engines tell of their steps; here nobody listens."""
-
-
-_UNUSED = np.random.default_rng(0)  # engines draw for dropout alone

@@ -211,10 +211,10 @@ def fit(
             while not run.is_over:
                 epoch, before = len(run.history), run.begun
                 began = time.perf_counter() - run.seconds
-                rng = stream(seed, DROPOUT, epoch)
+                generator = partial(stream, seed, DROPOUT, epoch)
                 seen, waiting = partial(on_step, bar, folder, epoch, began), partial(on_waiting, folder, began)
                 with train.epoch(seed, epoch, batch_size, waiting) as parts:
-                    losses, norms = runner.epoch(parts, batch_size, rng, seen, before)
+                    losses, norms = runner.epoch(parts, batch_size, generator, seen, before)
                 run.counted(math.ceil((train.rows or 0) / batch_size))
                 bar.steps = run.steps
                 row = {

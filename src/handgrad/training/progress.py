@@ -15,8 +15,10 @@ class ProgressBar:
     def __init__(self, epochs: int, steps: int, wanted: bool, note: str = ""):
         """note: why the training is not as fast as it could be; shown above the bar."""
         self.steps = steps  # of an epoch; 0 while that is not known
-        self._epochs, self._bar, self._note = epochs, None, note
+        self._epochs, self._note = epochs, note
+        self._bar: Any = None
         self._next = 0.0
+        self._news: dict[str, Any] = {}  # what is not drawn yet
         if wanted:
             self._bar = _rich_bar()
 
@@ -30,20 +32,28 @@ class ProgressBar:
 
     def step(self, epoch: int, step: int) -> None:
         """Called after each step; draws a few times a second at most."""
-        if self._bar is not None and (now := time.perf_counter()) >= self._next:
-            self._next = now + REFRESH
-            done, text = epoch * self.steps + step + 1, f"epoch {epoch + 1}/{self._epochs}"
-            self._bar.update(self._task, completed=done, total=self._total, description=text)
+        self._tell(epoch, epoch * self.steps + step + 1)
 
     def epoch(self, row: dict[str, Any]) -> None:
         """Called after each epoch, with its row of the history."""
-        if self._bar is not None:
-            losses = f"loss {row['loss']:.3g}"
-            for name, value in row.items():
-                if name.startswith("validation_"):
-                    losses += f"  {name.replace('validation_', 'val. ')} {value:.3g}"
-            done, text = row["epoch"] * self.steps, f"epoch {row['epoch']}/{self._epochs}"
-            self._bar.update(self._task, completed=done, total=self._total, losses=losses, description=text)
+        self._news["row"] = row
+        long = row["seconds"] >= REFRESH  # the next may be as long before it tells of a step
+        self._tell(row["epoch"] - 1, row["epoch"] * self.steps, long)
+
+    def _tell(self, epoch: int, done: int, at_once: bool = False) -> None:
+        """Draw how far it has come, and the newest row of the history, or keep them until it is time to."""
+        if self._bar is None:
+            return
+        self._news |= {"epoch": epoch, "done": done}
+        if (now := time.perf_counter()) >= self._next or at_once:
+            self._next = now + REFRESH
+            self._draw()
+
+    def _draw(self) -> None:
+        news, self._news = self._news, {}
+        shown = {"losses": _losses(news["row"])} if "row" in news else {}
+        text = f"epoch {news['epoch'] + 1}/{self._epochs}"
+        self._bar.update(self._task, completed=news["done"], total=self._total, description=text, **shown)
 
     @property
     def _total(self) -> int | None:
@@ -53,7 +63,17 @@ class ProgressBar:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         if self._bar is not None:
+            if self._news:
+                self._draw()
             self._bar.stop()
+
+
+def _losses(row: dict[str, Any]) -> str:
+    text = f"loss {row['loss']:.3g}"
+    for name, value in row.items():
+        if name.startswith("validation_"):
+            text += f"  {name.replace('validation_', 'val. ')} {value:.3g}"
+    return text
 
 
 def _rich_bar() -> Any:

@@ -28,6 +28,10 @@ MORE = {
 }
 
 
+def generator():
+    return np.random.Generator(np.random.Philox(0))
+
+
 def run(training, at_once, monkeypatch):
     monkeypatch.setattr(lower, "APART", 0 if at_once else 2**62)
     engine = training.compiled()
@@ -104,7 +108,7 @@ def test_a_run_goes_on_within_an_epoch_to_the_bit(threads, monkeypatch):
             seen.update(begun=whole.begun, state=whole.state, params=whole.params)
 
     def epoch(engine, on_step, begun=None):
-        return engine.epoch([(data, np.arange(400))], 40, np.random.Generator(np.random.Philox(0)), on_step, begun)
+        return engine.epoch([(data, np.arange(400))], 40, generator, on_step, begun)
 
     ended = epoch(whole, keep)
     rest.resume(seen["params"], seen["state"])
@@ -125,10 +129,10 @@ def test_an_interrupt_counts_the_steps_that_were_taken(monkeypatch):
     monkeypatch.setattr(engine, "_call", interrupted)
     monkeypatch.setattr("handgrad.engines.compiled.engine.FIRST_STEPS", 3)
     with pytest.raises(KeyboardInterrupt):
-        engine.epoch([(data, np.arange(400))], 40, np.random.Generator(np.random.Philox(0)), lambda _: None)
+        engine.epoch([(data, np.arange(400))], 40, generator, lambda _: None)
     assert engine.steps == engine.begun.steps == engine.state["step"] == 3
     three = training.compiled()
-    three.epoch([(data, np.arange(120))], 40, np.random.Generator(np.random.Philox(0)), lambda _: None)
+    three.epoch([(data, np.arange(120))], 40, generator, lambda _: None)
     assert engine.params.flat.tobytes() == three.params.flat.tobytes()
 
 
@@ -149,10 +153,9 @@ def test_steps_of_a_gradient_that_overflows_are_taken_back(width, batch, threads
         return CompiledEngine(training.model, training.loss, optimizer, None, None, params, data, batch, threads)
 
     two, three = engine(), engine()
-    rng = np.random.Generator(np.random.Philox(0))
-    two.epoch([(data, np.arange(2 * batch))], batch, rng, lambda _: None)
+    two.epoch([(data, np.arange(2 * batch))], batch, generator, lambda _: None)
     with pytest.raises(DivergenceError) as caught:
-        three.epoch([(data, np.arange(3 * batch))], batch, rng, lambda _: None)
+        three.epoch([(data, np.arange(3 * batch))], batch, generator, lambda _: None)
     assert caught.value.step == 2
     assert "norm became" in str(caught.value)
     assert three.params.flat.tobytes() == two.params.flat.tobytes()

@@ -77,7 +77,7 @@ DIVERGES = {
 def failure(engine, data, batch_size, epochs=10):
     for _ in range(epochs):
         try:
-            engine.epoch([(data, np.arange(len(data)))], batch_size, stream(0, DROPOUT, 0), lambda _: None)
+            engine.epoch([(data, np.arange(len(data)))], batch_size, lambda: stream(0, DROPOUT, 0), lambda _: None)
         except DivergenceError as error:
             return error, engine.params
     pytest.fail(f"{engine.name} did not diverge")
@@ -211,7 +211,7 @@ def test_an_interrupt_leaves_whole_steps(monkeypatch):
                 raise KeyboardInterrupt
 
         with pytest.raises(KeyboardInterrupt):
-            engine.epoch([(data, np.arange(40))], 8, stream(0, DROPOUT, 0), on_step)
+            engine.epoch([(data, np.arange(40))], 8, lambda: stream(0, DROPOUT, 0), on_step)
         return engine.params.flat
 
     after_two = trained(EagerEngine(*args), 2)
@@ -258,7 +258,7 @@ def test_what_a_user_writes_into_the_results_parameters_goes_nowhere():
     engine = CompiledEngine(Linear(3, 2), SquaredError(), SGD(0.1), None, None, Linear(3, 2).init(0), Rows(X, Y), 8)
 
     def epoch():
-        return engine.epoch([(Rows(X, Y), np.arange(40))], 8, stream(0, DROPOUT, 0), lambda _: None)
+        return engine.epoch([(Rows(X, Y), np.arange(40))], 8, lambda: stream(0, DROPOUT, 0), lambda _: None)
 
     epoch()
     kept = engine.params

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -103,8 +104,8 @@ class Training:
         curve = []
         for epoch in range(self.epochs):
             order = stream(self.seed, SHUFFLE, epoch).permutation(len(data))
-            rng = stream(self.seed, DROPOUT, epoch)
-            curve.append(engine.epoch([(data, order)], self.batch_size, rng, lambda _: None))
+            generator = partial(stream, self.seed, DROPOUT, epoch)
+            curve.append(engine.epoch([(data, order)], self.batch_size, generator, lambda _: None))
         return np.array(curve), engine.params
 
 

@@ -232,15 +232,16 @@ class CompiledEngine:
         self,
         parts: Iterable[Part],
         batch_size: int,
-        rng: np.random.Generator,
+        generator: Callable[[], np.random.Generator],
         on_step: Callable[[int], None],
         begun: Begun | None = None,
     ) -> tuple[float, float]:
         """One pass over the parts, as `EagerEngine.epoch`: (mean loss over samples, mean gradient norm over steps).
 
-        rng must be of a fresh Philox bit generator, whose key all random numbers come from.
+        generator must make one of a fresh Philox bit generator, whose key all random numbers come from; it is called
+        where there are any.
         """
-        self._read_key(rng)
+        self._read_key(generator)
         done, history = (begun.steps, begun.sums) if begun else (0, np.zeros((0, 2)))
         self._at = done, history
         before, samples = 0, 0  # steps and rows of the parts that are done
@@ -262,7 +263,7 @@ class CompiledEngine:
                 self._speed = count / max(time.perf_counter() - began, 1e-9)
                 if ended < count:
                     bad = rows[ended * batch_size : (ended + 1) * batch_size]
-                    self._diverged(data, bad, rng, done + ended, history[done + ended])
+                    self._diverged(data, bad, generator(), done + ended, history[done + ended])
                 done += count
                 on_step(done - 1)
             before, samples = steps, samples + len(order)
@@ -359,10 +360,10 @@ class CompiledEngine:
             pace[:, rules.CORRECTION] = 1 / np.sqrt(1 - self._constants[rules.SECOND] ** (at + 1))
         return pace
 
-    def _read_key(self, rng: np.random.Generator) -> None:
+    def _read_key(self, generator: Callable[[], np.random.Generator]) -> None:
         if not self.program.draws:
             return
-        state: Any = rng.bit_generator.state
+        state: Any = generator().bit_generator.state
         fresh = state["bit_generator"] == "Philox" and not state["state"]["counter"].any() and state["buffer_pos"] == 4
         if not fresh or state["has_uint32"]:
             raise UnsupportedError("the compiled engine needs random numbers of a fresh Philox bit generator")
