@@ -15,10 +15,12 @@ SIGNATURE = types.int64(types.int64)
 DAY = 24 * 3600
 posix = pytest.mark.skipif(os.name != "posix", reason="owners and permissions of POSIX")
 
-# In a process of its own: python script.py NAME..., which prints what it computed, how often Numba compiled,
-# and whether Numba had been imported by then.
+# In a process of its own: python script.py NAME..., which prints what it computed, how often Numba compiled, whether
+# Numba had been imported before, whether all of it had been by then, and, where nothing was compiled, what a function
+# of the user's own gives after that.
 SCRIPT = '''
 import json, os, sys
+import numpy as np
 from handgrad.engines.compiled.kernels import cache
 early = "numba" in sys.modules
 from llvmlite import ir
@@ -75,7 +77,10 @@ results = {}
 with event.install_recorder("numba:compile") as recorder:
     kernels = {name: cache.compiled(name, *KERNELS[name][:2]) for name in sys.argv[1:]}
     results = {name: kernel(KERNELS[name][2]) for name, kernel in kernels.items()}
-print(json.dumps({"results": results, "compiles": len(recorder.buffer) // 2, "early": early}))
+compiles, whole, own = len(recorder.buffer) // 2, "numba.np.linalg" in sys.modules, None
+if not compiles:
+    own = njit(lambda x: np.array([x, 2]).sum())(40)
+print(json.dumps({"results": results, "compiles": compiles, "early": early, "whole": whole, "own": own}))
 '''
 
 

@@ -29,6 +29,8 @@ def test_fresh_processes(tmp_path, folder):
     run, err = finish(start(tmp_path, "thousands", "millions", "mixed"))
     assert run["results"] == {"thousands": 8000, "millions": 8000000, "mixed": 12.0}
     assert run["compiles"] == 0
+    assert not run["whole"], "what Numba needs to compile alone was imported"
+    assert run["own"] == 42
     assert err == ""
 
 
@@ -93,6 +95,7 @@ def test_key_depends_on_everything(monkeypatch):
     keys = [key(), key("minus"), key(signature=types.int32(types.int64)), key(signature=(types.int64,))]
     for attribute, value in [("_sources", lambda: "changed"), ("version", lambda package: package + "7")]:
         with monkeypatch.context() as patch:
+            patch.setattr(cache, "_versions", cache._versions.__wrapped__)
             patch.setattr(cache, attribute, value)
             keys.append(key())
     with monkeypatch.context() as patch:

@@ -98,12 +98,13 @@ def _uncollected() -> Iterator[None]:
 def _load(dispatcher: Any, path: Path | None, key: str) -> bool:
     """Give the dispatcher the kernel from the disk; False where there is none that can be used."""
     from numba.core.compiler import CompileResult
+    from numba.core.runtime import rtsys
 
     payload = _read(path, key)
     if path is None or payload is None:
         return False
     target = dispatcher.targetctx
-    target.refresh()  # the symbols of Numba's runtime: LLVM ends the process where it misses one
+    rtsys.initialize(target)  # the symbols of Numba's runtime: LLVM ends the process where it misses one
     try:
         result = CompileResult._rebuild(target, *pickle.loads(payload))
     except Exception:  # written by us but of no use: as good as missing
@@ -139,7 +140,7 @@ def _place(name: str, signature: Any) -> tuple[Path | None, str]:
     from numba.core import config
     from numba.core.registry import cpu_target
 
-    parts = [name, str(signature), sys.version, *map(version, ("numba", "llvmlite", "numpy"))]
+    parts = [name, str(signature), sys.version, *_versions()]
     parts.append(cpu_target.target_context.codegen().magic_tuple())  # the processor, or the one Numba is told to take
     options = ("OPT", "LOOP_VECTORIZE", "SLP_VECTORIZE", "BOUNDSCHECK", "DEBUGINFO_DEFAULT")
     parts += [getattr(config, option) for option in options]
@@ -149,6 +150,11 @@ def _place(name: str, signature: Any) -> tuple[Path | None, str]:
         return _folder() / f"{name}-{key[:24]}.kernel", key
     except (OSError, RuntimeError):  # no sources to tell a change by; RuntimeError: a user without a home
         return None, ""
+
+
+@functools.cache
+def _versions() -> tuple[str, ...]:
+    return tuple(map(version, ("numba", "llvmlite", "numpy")))
 
 
 @functools.cache
