@@ -1,4 +1,4 @@
-"""Memory of large arrays: zeros at first, each process's own, and the system's again as soon as they are gone."""
+"""Memory of arrays: on a line of the cache, zeros, each process's own, and the system's again when large ones go."""
 
 import os
 import pickle
@@ -42,9 +42,15 @@ def test_zeros(count, dtype):
     array = pages.zeros(count, dtype)
     assert array.shape == (count,)
     assert array.dtype == dtype
+    assert not count or array.ctypes.data % pages.LINE == 0
     assert not array.any()
     array += 1
     assert (array == 1).all()
+    copied = pages.copy(array)
+    assert copied.dtype == dtype
+    assert not count or copied.ctypes.data % pages.LINE == 0
+    np.testing.assert_array_equal(copied, array)
+    assert not np.shares_memory(copied, array)
 
 
 @pytest.mark.parametrize("count", [2**57, 2**60, np.int64(2**60)])  # more than the system has, and can count

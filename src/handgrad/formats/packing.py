@@ -8,6 +8,7 @@ from collections.abc import Mapping
 import array_api_compat
 import numpy as np
 
+import handgrad.pages as pages
 from handgrad.formats.errors import FormatError
 from handgrad.layers.base import Layer
 from handgrad.layers.parameters import Parameter, Parameters
@@ -34,7 +35,7 @@ def packed(model: Layer, params: Mapping[str, Array]) -> Parameters:
 
 def empty(specs: Mapping[str, Parameter], dtype: object) -> Parameters:
     """Parameters that hold no value yet."""
-    return Parameters(specs, np.empty(sum(math.prod(spec.shape) for spec in specs.values()), np.dtype(dtype)))  # type: ignore[call-overload]
+    return Parameters(specs, pages.zeros(sum(math.prod(spec.shape) for spec in specs.values()), dtype))
 
 
 def on_host(array: Array) -> np.ndarray:

@@ -8,6 +8,7 @@ from typing import Any
 import array_api_compat
 import numpy as np
 
+import handgrad.pages as pages
 from handgrad.checks import whole
 from handgrad.engines.eager import as_parameters, check_parameters
 from handgrad.errors import UnsupportedError
@@ -31,7 +32,11 @@ class Predictor:
         params = as_parameters(model, params)
         check_parameters(model, params)
         self.model, self.threads = model, whole("threads", threads)
-        flat = array_api_compat.array_namespace(params.flat).asarray(params.flat, copy=True)
+        flat = params.flat
+        if isinstance(flat, np.ndarray):
+            flat = pages.copy(flat)
+        else:
+            flat = array_api_compat.array_namespace(flat).asarray(flat, copy=True)
         self._params: Parameters = params.like(flat)
         self._flat, self._dtype = flat, flat.dtype
         self._ready: dict[tuple[int, ...], Any] = {}  # shape -> (compiled pass, packed parameters), or None for none

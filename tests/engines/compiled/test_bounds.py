@@ -219,10 +219,10 @@ for name, training in TRAININGS.items():
             for at_end in (True, False):
                 print(name, dtype.__name__, threads, at_end, flush=True)
                 inside = Rows(*(copied(array, at_end) for array in (data.x, data.y, data.weight)))
-                plain, module.aligned = module.aligned, lambda count, dtype: walled(count, dtype, at_end)
+                plain, module.zeros = module.zeros, lambda count, dtype: walled(count, dtype, at_end)
                 engine = training.compiled(data=inside)
                 engine._tell()
-                module.aligned = plain
+                module.zeros = plain
                 curve, params = training.run(engine, inside)
                 assert np.array_equal(curve, expected[0]) and np.array_equal(params.flat, expected[1].flat)
 print("whole")

@@ -60,7 +60,7 @@ from handgrad.engines.compiled.kernels.program import (
 )
 from handgrad.engines.compiled.kernels.units import addresses
 from handgrad.engines.compiled.kernels.vectors import LINE, vectors
-from handgrad.engines.compiled.layout import Layout, aligned
+from handgrad.engines.compiled.layout import Layout
 from handgrad.engines.compiled.lower import lower
 from handgrad.engines.compiled.packing import Packing
 from handgrad.engines.eager import Begun, EagerEngine, Part, diverged
@@ -68,6 +68,7 @@ from handgrad.errors import UnsupportedError
 from handgrad.layers import L2, Layer, Loss, Parameters
 from handgrad.optim import Optimizer
 from handgrad.optim.base import State
+from handgrad.pages import zeros
 from handgrad.threads import join
 
 AHEAD = 1024  # steps that the numbers of a constant rate are worked out for at once
@@ -136,7 +137,7 @@ class CompiledEngine:
 
     def _vector(self, count: int) -> np.ndarray:
         """Zeros, with the guards around them."""
-        return aligned(count + 2 * self._guard, self.layout.real)
+        return zeros(count + 2 * self._guard, self.layout.real)
 
     def _tell(self) -> None:
         """What each call of the kernel is told that does not change from one to the next, and the memory for it.
@@ -148,8 +149,8 @@ class CompiledEngine:
         self._gradient, self._zeros = self._vector(length), self._vector(self.program.widest)
         self._first, self._second = self._vector(length * moves), self._vector(length * squares)
         self._sums = self._vector(self.threads * self.program.sums)
-        self._work, self._sync = aligned(self.program.workspace, np.uint8), aligned(SYNC_BYTES // 8, np.int64)
-        self._room = aligned(self.threads * self.program.room + 2 * self._guard, np.uint8)
+        self._work, self._sync = zeros(self.program.workspace, np.uint8), zeros(SYNC_BYTES // 8, np.int64)
+        self._room = zeros(self.threads * self.program.room + 2 * self._guard, np.uint8)
         self._told = True
         p, at = self.program, lambda array: self._inner(array).ctypes.data
         self._program_arrays = (self._units.ctypes.data, p.code, p.numbers, p.pieces, p.reduced)
@@ -158,7 +159,7 @@ class CompiledEngine:
         self._shape[[SPLIT, DRAWS, SUMS]] = p.split, p.draws, p.sums
         self._shape[[LENGTH, STEPPED, CLAIMED, THREADS]] = self.packing.length, p.stepped, p.claims, self.threads
         self._base = np.zeros(BEFORE + 1, np.int64)
-        self._claims = aligned(p.claims * self.threads * LINE // 8, np.int64)
+        self._claims = zeros(p.claims * self.threads * LINE // 8, np.int64)
         self._blocks = np.zeros(p.stepped)
         self._base[[CLAIMS, BLOCKS]] = self._claims.ctypes.data, self._blocks.ctypes.data
         self._base[WORK], self._base[KEY] = self._work.ctypes.data, self._key.ctypes.data

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+import handgrad.pages as pages
 from handgrad.engines.compiled.graph import Graph, graph_of
 from handgrad.engines.compiled.kernels import calls
 from handgrad.engines.compiled.kernels import program as p
@@ -82,7 +83,7 @@ class Forward:
 
     def pack(self, flat: np.ndarray) -> np.ndarray:
         """The parameters as `scores` wants them for many rows."""
-        target = np.empty(self._packing.length, self.real)
+        target = pages.zeros(self._packing.length, self.real)
         self._packing.pack(flat, target, target[:0], np.zeros((0, 5), np.int64))
         return target
 

@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 
-import handgrad.pages as pages
 from handgrad.engines.compiled.kernels.vectors import LINE, Vectors
 
 
@@ -59,14 +58,6 @@ class Layout:
         k, n = weight.shape
         for j, w, place in self.panels(k, n):
             weight[:, j : j + w] = source[place : place + k * w].reshape(k, w)
-
-
-def aligned(count: int, dtype: Any) -> np.ndarray:
-    """`count` zeros, the first at the beginning of a line."""
-    size = np.dtype(dtype).itemsize
-    raw = pages.zeros(count * size + LINE, np.uint8)
-    start = -raw.ctypes.data % LINE
-    return raw[start : start + count * size].view(dtype)
 
 
 def place(buffers: Mapping[int, tuple[int, int, int]], guard: int = 0) -> tuple[dict[int, int], int]:

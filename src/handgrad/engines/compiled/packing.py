@@ -11,6 +11,7 @@ from handgrad.engines.compiled.graph import Graph
 from handgrad.engines.compiled.kernels.program import PIECE_AT, TURNED
 from handgrad.engines.compiled.layout import Layout
 from handgrad.layers import Parameter
+from handgrad.pages import zeros
 
 
 class Packing:
@@ -41,7 +42,7 @@ class Packing:
 
     def unpack(self, source: np.ndarray) -> np.ndarray:
         """The flat vector in the model's order."""
-        flat = np.empty(self.length, source.dtype)
+        flat = zeros(self.length, source.dtype)
         for at, shape, outward in self.parts:
             here = slice(at, at + math.prod(shape))
             if outward is None:

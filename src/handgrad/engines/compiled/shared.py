@@ -20,11 +20,11 @@ from handgrad.engines.compiled.kernels.loop import (
 )
 from handgrad.engines.compiled.kernels.program import BEFORE, ELSEWHERE, INPUTS, TARGETS, WEIGHTS
 from handgrad.engines.compiled.kernels.program import GRADIENT as GRADIENT_AT
-from handgrad.engines.compiled.layout import aligned
 from handgrad.engines.group import Group, of_all, share
 from handgrad.engines.shared import agreed_place
 from handgrad.layers import L2, Layer, Loss, Parameters
 from handgrad.optim import Optimizer
+from handgrad.pages import zeros
 
 
 class SharedEngine(CompiledEngine):
@@ -56,7 +56,7 @@ class SharedEngine(CompiledEngine):
     def _tell(self) -> None:
         super()._tell()
         length = self.packing.length
-        self._buffers = [aligned(length + 1, self.layout.real) for _ in range(2)]
+        self._buffers = [zeros(length + 1, self.layout.real) for _ in range(2)]
         self._gradient = self._buffers[1][:length]
 
     def _run(self, rows: np.ndarray, batch_size: int, before: int, history: np.ndarray) -> None:

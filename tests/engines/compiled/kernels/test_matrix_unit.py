@@ -37,11 +37,11 @@ from handgrad.engines.compiled.kernels.program import BY_UNIT, GATED_GRADIENT, I
 from handgrad.engines.compiled.kernels.tiles import LOCAL, MASK, RELU, STORE, SUMS
 from handgrad.engines.compiled.kernels.units import addresses
 from handgrad.engines.compiled.kernels.vectors import KINDS, LINE, available, vectors
-from handgrad.engines.compiled.layout import aligned
 from handgrad.errors import DivergenceError
 from handgrad.layers import SquaredError
 from handgrad.models import mlp
 from handgrad.optim import SGD
+from handgrad.pages import zeros
 
 needs_amx = pytest.mark.skipif("amx" not in available(), reason="this processor has no AMX")
 UNIT = np.finfo(np.float32).eps / 2  # what float32 rounds off at most
@@ -96,7 +96,7 @@ def table():
 
 def room_for(numbers):
     """A room of so many bytes, full of NaN, with a line around it."""
-    whole = aligned(numbers + 2 * LINE, np.uint8)
+    whole = zeros(numbers + 2 * LINE, np.uint8)
     whole[:] = 0xFF
     return whole, whole.ctypes.data + LINE
 

@@ -13,7 +13,7 @@ from handgrad.engines.compiled.kernels.options import ENTRY
 from handgrad.engines.compiled.kernels.tiles import LOCAL, MASK, RELU, STORE, SUMS
 from handgrad.engines.compiled.kernels.units import addresses
 from handgrad.engines.compiled.kernels.vectors import KINDS, LINE, available
-from handgrad.engines.compiled.layout import aligned
+from handgrad.pages import zeros
 
 EACH = [
     (real, KINDS[name]) for real in (np.float32, np.float64) for name in available() if KINDS[name].bits
@@ -44,7 +44,7 @@ class Memory:
         self.real, self.all, self.guard = real, [], LINE // np.dtype(real).itemsize
 
     def __call__(self, *shape):
-        whole = aligned(int(np.prod(shape)) + 2 * self.guard, self.real)
+        whole = zeros(int(np.prod(shape)) + 2 * self.guard, self.real)
         whole[:] = LEFT
         self.all.append(whole)
         return whole[self.guard : -self.guard].reshape(shape)
