@@ -65,9 +65,9 @@ class Handgrad(Predictor):
         import handgrad as hg
 
         self.predict, self.model = hg.predict, own.model_of(self.configuration)
-        first = self.model.init(0, np.float32)
-        values = own.params_of(self.model, self.configuration)
-        self.params = first.like(np.concatenate([values[name].ravel() for name in first.specs]))
+        self.params = self.model.init(0, np.float32)  # in memory as `fit` and `load` give it
+        for name, values in own.params_of(self.model, self.configuration).items():
+            self.params[name][...] = values
         self.predictor = hg.Predictor(self.model, self.params, threads=self.threads)
         self.predictor(self.x[:1])  # compiles the kernels, which predict by itself does for large work alone
 
