@@ -46,6 +46,9 @@ def test_zeros(count, dtype):
     assert not array.any()
     array += 1
     assert (array == 1).all()
+    made = pages.empty(count, dtype)
+    assert (made.shape, made.dtype) == (array.shape, dtype)
+    assert not count or made.ctypes.data % pages.LINE == 0
     copied = pages.copy(array)
     assert copied.dtype == dtype
     assert not count or copied.ctypes.data % pages.LINE == 0

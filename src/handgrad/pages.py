@@ -24,9 +24,7 @@ def zeros(count: int, dtype: Any) -> np.ndarray:
     """(count,) zeros, the first at the beginning of a line. Raises MemoryError where there is no room for them."""
     size = int(count) * np.dtype(dtype).itemsize
     if size < LARGE:
-        raw = np.zeros(size + LINE, np.uint8)
-        start = -raw.ctypes.data % LINE
-        return raw[start : start + size].view(dtype)
+        return _on_a_line(np.zeros(size + LINE, np.uint8), size).view(dtype)
     try:
         if sys.platform == "win32":
             pages = mmap.mmap(-1, size)
@@ -40,8 +38,23 @@ def zeros(count: int, dtype: Any) -> np.ndarray:
     return np.frombuffer(pages, dtype)
 
 
+def empty(count: int, dtype: Any) -> np.ndarray:
+    """(count,) numbers not set yet, the first at the beginning of a line: for what comes and goes at every call.
+
+    The allocator's, however many: it has pages that were in use already, and fresh ones cost more than to fill them.
+    """
+    size = int(count) * np.dtype(dtype).itemsize
+    return _on_a_line(np.empty(size + LINE, np.uint8), size).view(dtype)
+
+
 def copy(array: np.ndarray) -> np.ndarray:
-    """A copy of a vector, in such memory."""
-    copied = zeros(len(array), array.dtype)
+    """A copy of a vector, the first number at the beginning of a line."""
+    copied = empty(len(array), array.dtype)
     copied[...] = array
     return copied
+
+
+def _on_a_line(raw: np.ndarray, size: int) -> np.ndarray:
+    """So many of its bytes, which are a line less than it has."""
+    start = -raw.__array_interface__["data"][0] % LINE
+    return raw[start : start + size]

@@ -157,11 +157,11 @@ class EagerEngine:
         """One pass over the parts of the data: (mean loss over samples, mean gradient norm over steps).
 
         parts: (rows, order) of each, all but the last a whole number of batches. rows: has take(index) giving x, y and
-        weight. order: the index of those to train on, in that order. generator: makes the one that dropout draws
-        from, as it is at the epoch's beginning. on_step: called after steps, which then are all there; what it raises
-        comes through. begun: what the property of that name was within an
-        epoch of the same arguments, to do the rest of it. Raises DivergenceError when the loss or the gradient is not
-        finite, and then holds the last parameters whose loss was.
+        weight. order: the index of those to train on, in that order. generator: makes the one that dropout draws from,
+        as it is at the epoch's beginning. on_step: called after steps, which then are all there; what it raises comes
+        through. begun: what the property of that name was within an epoch of the same arguments, to do the rest of it.
+        Raises DivergenceError when the loss or the gradient is not finite, and then holds the last parameters whose
+        loss was.
         """
         total, norms, seen = begun.sums.tolist() if begun else (0.0, 0.0, 0)
         rng = generator()

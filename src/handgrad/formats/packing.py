@@ -35,7 +35,7 @@ def packed(model: Layer, params: Mapping[str, Array]) -> Parameters:
 
 def empty(specs: Mapping[str, Parameter], dtype: object) -> Parameters:
     """Parameters that hold no value yet."""
-    return Parameters(specs, pages.zeros(sum(math.prod(spec.shape) for spec in specs.values()), dtype))
+    return Parameters(specs, pages.empty(sum(math.prod(spec.shape) for spec in specs.values()), dtype))
 
 
 def on_host(array: Array) -> np.ndarray:

@@ -33,7 +33,7 @@ class Predictor:
         check_parameters(model, params)
         self.model, self.threads = model, whole("threads", threads)
         flat = params.flat
-        if isinstance(flat, np.ndarray):
+        if isinstance(flat, np.ndarray) and flat.dtype.kind == "f":
             flat = pages.copy(flat)
         else:
             flat = array_api_compat.array_namespace(flat).asarray(flat, copy=True)

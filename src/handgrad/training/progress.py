@@ -36,6 +36,8 @@ class ProgressBar:
 
     def epoch(self, row: dict[str, Any]) -> None:
         """Called after each epoch, with its row of the history."""
+        if self._bar is None:
+            return
         self._news["row"] = row
         long = row["seconds"] >= REFRESH  # the next may be as long before it tells of a step
         self._tell(row["epoch"] - 1, row["epoch"] * self.steps, long)
@@ -63,9 +65,11 @@ class ProgressBar:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         if self._bar is not None:
-            if self._news:
-                self._draw()
-            self._bar.stop()
+            try:
+                if self._news:
+                    self._draw()
+            finally:
+                self._bar.stop()
 
 
 def _losses(row: dict[str, Any]) -> str:

@@ -1,5 +1,8 @@
 """The compiled forward pass: the eager one's scores, for any number of rows, from no memory but its own."""
 
+import os
+import subprocess
+import sys
 import threading
 import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
@@ -18,6 +21,18 @@ from handgrad.errors import UnsupportedError
 from layers.table import LAYERS
 
 SCORES = (np.float32, 1e-5), (np.float64, 1e-12)
+# Trains and predicts, and prints what of Numba that compiles was imported.
+BEGINNING = """
+import sys
+import numpy as np
+import handgrad as hg
+
+X = np.zeros((64, 3), np.float32)
+result = hg.fit(hg.mlp([3, 4, 2]), (X, np.arange(64) % 2), epochs=1, engine="compiled", progress=False)
+predictor = hg.Predictor(result.model, result.params)
+predictor(X), predictor(X[:1])
+print(*(name for name in ("numba.np.arrayobj", "numba.np.linalg", "numba.cpython.unicode") if name in sys.modules))
+"""
 WAYS = {"one by one": 10**9, "in blocks": 0}  # the `few` that forces it
 EVERYTHING = hg.Sequential(
     [
@@ -229,6 +244,17 @@ def test_nothing_is_written_beside_the_workspace_and_nothing_read_that_was_not_w
         assert (out[[0, -1]] == 7).all()
         results.add(out.tobytes())
     assert len(results) == 1
+
+
+@pytest.mark.skipif(not detected().bits, reason="np.dot within kernels is of numba.np.linalg")
+def test_a_process_with_kernels_on_the_disk_imports_nothing_that_compiles():
+    for last in (False, True):  # the first may have to compile them
+        environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+        command = [sys.executable, "-c", BEGINNING]
+        run = subprocess.run(command, capture_output=True, text=True, timeout=300, env=environment, check=True)
+        if last:
+            assert run.stdout.split() == []
+            assert run.stderr == ""
 
 
 def test_a_large_prediction_is_made_in_parts(monkeypatch):

@@ -16,6 +16,7 @@ from handgrad.engines.compiled.kernels import calls
 from handgrad.engines.compiled.kernels import program as p
 from handgrad.engines.compiled.kernels.elementwise import IDENTITY, RELU
 from handgrad.engines.compiled.kernels.predict import (
+    BASE,
     BATCH,
     FINITE,
     INDEX,
@@ -76,14 +77,14 @@ class Forward:
         zeros = np.zeros(max(graph.widths), real)
         self._many = (kernels, many.code, many.numbers, _shape(many, True), zeros)
         self._one = (kernels, one.code, one.numbers, _shape(one, False), zeros)
-        self._rooms = tuple(program.workspace + program.room + LINE for program in (many, one))
+        self._rooms = tuple(BASE + program.workspace + program.room + LINE for program in (many, one))
         self._packing = Packing(specs, graph, layout)
         self.multiplications = self._packing.length + ELEMENT * sum(graph.widths)
         self._part = max(1, int(PART / self.multiplications) // rows) * rows
 
     def pack(self, flat: np.ndarray) -> np.ndarray:
         """The parameters as `scores` wants them for many rows."""
-        target = pages.zeros(self._packing.length, self.real)
+        target = pages.empty(self._packing.length, self.real)
         self._packing.pack(flat, target, target[:0], np.zeros((0, 5), np.int64))
         return target
 

@@ -11,7 +11,7 @@ from handgrad.engines.compiled.graph import Graph
 from handgrad.engines.compiled.kernels.program import PIECE_AT, TURNED
 from handgrad.engines.compiled.layout import Layout
 from handgrad.layers import Parameter
-from handgrad.pages import zeros
+from handgrad.pages import empty
 
 
 class Packing:
@@ -42,7 +42,7 @@ class Packing:
 
     def unpack(self, source: np.ndarray) -> np.ndarray:
         """The flat vector in the model's order."""
-        flat = zeros(self.length, source.dtype)
+        flat = empty(self.length, source.dtype)
         for at, shape, outward in self.parts:
             here = slice(at, at + math.prod(shape))
             if outward is None:

@@ -21,6 +21,7 @@ from handgrad.engines.compiled.kernels.vectors import LINE, Vectors, vectors
 # packed, where in the room the matrix unit has its own, and then the index of a block's rows, which is 0, 1, 2 and so
 # on.
 BATCH, N_IN, N_OUT, SCORES, PACKED, UNIT, INDEX = range(7)
+BASE = -(-8 * (BEFORE + 1) // LINE) * LINE  # bytes of the room that come before the workspace
 OUTWARD = p.ADD  # of a linear instruction, which has no use of its own for that field: the weight is (n, k)
 FINITE = -1  # the kernel's answer when all inputs are finite; else the first row of a block that holds one that is not
 
@@ -29,7 +30,7 @@ def _predict(real: Any, kind: Vectors) -> Any:
     """The entry point, for one dtype and kind of vector."""
     from numba import njit
 
-    run_forward, one_row, at = call(calls.FORWARD), product(real), pointer(real)
+    run_forward, one_row, at, integers = call(calls.FORWARD), product(real), pointer(real), pointer(np.int64)
     size, panel, zero = np.dtype(real).itemsize, kind.panel(real), real(0)
     largest = np.finfo(real).max
     amx, take_unit, leave_unit = kind.amx, matrix_unit.unit().begin, matrix_unit.unit().end
@@ -54,13 +55,16 @@ def _predict(real: Any, kind: Vectors) -> Any:
         """The scores of x (m, n_in) into out (m, n_out), a block of rows at a time. Returns FINITE, or where x is not.
 
         kernels: where the units are. code, numbers: the program's. params: the flat vector, packed; or as it is, for a
-        program of blocks of one row. zeros: for the widest matrix. room: the workspace, this call's own; made by the
-        caller, as Numba would free an array of this function's once its address, all that is used of it, was taken.
+        program of blocks of one row. zeros: for the widest matrix. room: for `base` and the workspace, this call's own;
+        made by the caller, as Numba would free an array of this function's once its address was taken, all that is used
+        of it, and would import what makes arrays with every kernel that makes one.
         """
         batch, n_in, n_out, packed = shape[BATCH], shape[N_IN], shape[N_OUT], shape[PACKED] != 0
         index = shape.ctypes.data + INDEX * 8
-        base = np.zeros(BEFORE + 1, np.int64)  # in use up to the end, as the loop comes back to it
-        work = (room.ctypes.data + LINE - 1) // LINE * LINE
+        base_at = (room.ctypes.data + LINE - 1) // LINE * LINE
+        base, work = integers(base_at), base_at + BASE
+        for i in range(BEFORE + 1):
+            base[i] = 0
         base[WORK], base[PARAMS], base[ZEROS] = work, params.ctypes.data, zeros.ctypes.data
         first_bad = FINITE
         if amx and packed:
@@ -78,7 +82,7 @@ def _predict(real: Any, kind: Vectors) -> Any:
                     end = len(code) if packed else c + 1
                     run_forward(
                         kernels,
-                        *(kernels, code.ctypes.data, numbers.ctypes.data, c, end, base.ctypes.data, index),
+                        *(kernels, code.ctypes.data, numbers.ctypes.data, c, end, base_at, index),
                         *(m, 0, m, 0, 0, 1, work + shape[UNIT]),
                     )
                     c = end
