@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-LINE = 64  # bytes of a line of the cache
+LINE = 64  # bytes of a line of the cache; the kernels have their own, as a change of theirs alone compiles them anew
 LARGE = 2**20  # bytes of an array that gets pages of its own
 
 

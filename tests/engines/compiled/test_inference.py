@@ -16,7 +16,7 @@ import handgrad as hg
 from engines.architectures import models
 from handgrad.engines.compiled import inference
 from handgrad.engines.compiled.inference import BATCH, Forward
-from handgrad.engines.compiled.kernels.vectors import SWITCH, available, detected
+from handgrad.engines.compiled.kernels.vectors import SWITCH, available, detected, vectors
 from handgrad.errors import UnsupportedError
 from layers.table import LAYERS
 
@@ -246,7 +246,7 @@ def test_nothing_is_written_beside_the_workspace_and_nothing_read_that_was_not_w
     assert len(results) == 1
 
 
-@pytest.mark.skipif(not detected().bits, reason="np.dot within kernels is of numba.np.linalg")
+@pytest.mark.skipif(not vectors().bits, reason="np.dot within kernels is of numba.np.linalg")
 def test_a_process_with_kernels_on_the_disk_imports_nothing_that_compiles():
     for last in (False, True):  # the first may have to compile them
         environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+import handgrad.pages as pages
 from handgrad.cli.bench.configurations import ADAM_BYTES, Configuration
 
 FMA_STEPS = 20_000  # of the register loop in a call: tens of microseconds
@@ -32,7 +33,7 @@ class Limit:
         self._flops = 2 * lanes * accumulators * FMA_STEPS
         self._stream = stream_loop()
         share = max(1, configuration.parameters // threads)
-        self._arrays = [[aligned(share) for _ in range(4)] for _ in range(threads)]
+        self._arrays = [[pages.copy(np.ones(share, np.float32)) for _ in range(4)] for _ in range(threads)]
         self._passes = max(1, STREAMED // share)
         self._bytes = ADAM_BYTES * share * self._passes
         self._fma(1, np.float32(0.5))  # both are compiled here
@@ -173,10 +174,3 @@ def stream_loop() -> Any:
                 v[i] = v_i
 
     return loop
-
-
-def aligned(size: int) -> np.ndarray:
-    """Ones that begin where a cache line does."""
-    array = np.ones(size + 16, np.float32)
-    start = -array.ctypes.data % 64 // 4
-    return array[start : start + size]
